@@ -1,0 +1,76 @@
+//! Chapters, executed in the real kernel.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::jupyter::python;
+use crate::place::{self, Lab};
+use crate::process::turn_into;
+
+/// Executes chapters headlessly; with `build`, the executed notebooks become the ones learners open.
+pub fn run(lab: &Lab, names: &[String], build: bool) -> Result<()> {
+    let mut runner = runner(lab, &chapters(lab, names)?)?;
+    if build {
+        runner.arg("--build");
+    }
+    turn_into(&mut runner)
+}
+
+/// The program that executes chapters, one after the other.
+pub fn runner(lab: &Lab, chapters: &[PathBuf]) -> Result<Command> {
+    let program = lab.at("bin/run.py");
+    place::write(&program, include_str!("run.py"))?;
+    let mut python = python(lab);
+    python.arg(program).args(chapters);
+    python
+        .arg("--notebooks")
+        .arg(lab.notebooks())
+        .arg("--out")
+        .arg(lab.at("out"));
+    Ok(python)
+}
+
+/// The chapters named, or all of them in order.
+fn chapters(lab: &Lab, names: &[String]) -> Result<Vec<PathBuf>> {
+    let course = course(&lab.root.join("tutorials"))?;
+    match names {
+        [] if course.is_empty() => bail!("there are no chapters in tutorials/"),
+        [] => Ok(course),
+        names => names.iter().map(|name| find(&course, name)).collect(),
+    }
+}
+
+/// A Markdown file anywhere, or a chapter by the beginning of its name: `01` is enough.
+fn find(course: &[PathBuf], name: &str) -> Result<PathBuf> {
+    let path = Path::new(name);
+    if path.is_file() {
+        return Ok(path.canonicalize()?);
+    }
+    let stem = |chapter: &&PathBuf| {
+        chapter
+            .file_stem()
+            .is_some_and(|stem| stem.to_string_lossy().starts_with(name))
+    };
+    let chapter = course.iter().find(stem).cloned();
+    chapter.with_context(|| format!("no chapter «{name}»; there are: {}", stems(course)))
+}
+
+/// All chapters, in the order of their numbers.
+fn course(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    Ok(paths)
+}
+
+fn stems(course: &[PathBuf]) -> String {
+    let stems = course
+        .iter()
+        .filter_map(|path| path.file_stem())
+        .map(|stem| stem.to_string_lossy());
+    stems.collect::<Vec<_>>().join(", ")
+}

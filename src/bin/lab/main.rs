@@ -1,0 +1,74 @@
+//! `cargo lab`: the course on your machine.
+//!
+//! Everything it installs goes into the folder `.lab` of the checkout: JupyterLab, the Rust kernel, and pellucid compiled
+//! for that kernel. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and [`warm`] are its steps; [`register`]
+//! tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
+
+mod chapters;
+mod jupyter;
+mod kernel;
+mod machine;
+mod place;
+mod pool;
+mod process;
+mod register;
+mod steps;
+mod warm;
+mod weights;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use place::Lab;
+
+/// The course on your machine: JupyterLab with a Rust kernel in which pellucid is ready.
+#[derive(Parser)]
+#[command(name = "cargo lab", bin_name = "cargo lab")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Task>,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Open JupyterLab on the notebooks (also what happens without a command)
+    Open {
+        /// Handed on to JupyterLab, for example `--no-browser --port 9999`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        jupyter: Vec<String>,
+    },
+    /// Install what is missing and stop there
+    Prepare,
+    /// Execute chapters in the Rust kernel; the first cell that fails ends it
+    Run {
+        /// Chapters (`01` is enough for 01_integrated_gradients) or Markdown files; all chapters when none is named
+        names: Vec<String>,
+    },
+    /// Execute chapters and write them, outputs included, to notebooks/
+    Build {
+        /// As for `run`
+        names: Vec<String>,
+    },
+    /// What Jupyter calls to start a kernel
+    #[command(hide = true)]
+    Kernel { connection_file: PathBuf },
+}
+
+fn main() -> Result<()> {
+    let lab = Lab::here()?;
+    let task = Arguments::parse().command.unwrap_or(Task::Open {
+        jupyter: Vec::new(),
+    });
+    if let Task::Kernel { connection_file } = task {
+        return pool::become_kernel(&lab, &connection_file);
+    }
+    steps::prepare(&lab)?;
+    match task {
+        Task::Open { jupyter } => jupyter::open(&lab, &jupyter),
+        Task::Run { names } => chapters::run(&lab, &names, false),
+        Task::Build { names } => chapters::run(&lab, &names, true),
+        Task::Prepare | Task::Kernel { .. } => Ok(()),
+    }
+}

@@ -1,0 +1,95 @@
+//! Other programs: watched, when they take long, or turned into.
+
+use std::collections::VecDeque;
+use std::io::{BufRead, BufReader, IsTerminal};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use indicatif::{ProgressBar, ProgressStyle};
+
+/// How many of a failed command's last lines are shown.
+const TAIL: usize = 25;
+/// How often a log, which cannot rewrite its last line, gets a new one.
+const LOG_EVERY: Duration = Duration::from_secs(20);
+
+/// Runs a command to its end, on one living line of the terminal or as plain lines now and then; when it fails, the error carries the last lines it wrote.
+pub fn watch(what: &str, command: &mut Command) -> Result<()> {
+    let (reader, writer) = std::io::pipe()?;
+    let child = command.stdout(writer.try_clone()?).stderr(writer).spawn();
+    let mut child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
+    command
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null()); // closes our end of the pipe
+    let tail = follow(what, BufReader::new(reader));
+    match child.wait()? {
+        status if status.success() => Ok(()),
+        status => bail!("{what}: {status}\n\n{}", Vec::from(tail).join("\n")),
+    }
+}
+
+/// Becomes another program: signals, the terminal and the exit status are then its own.
+#[cfg(unix)]
+pub fn turn_into(command: &mut Command) -> Result<()> {
+    let error = std::os::unix::process::CommandExt::exec(command);
+    Err(error).with_context(|| format!("starting {:?}", command.get_program()))
+}
+
+#[cfg(not(unix))]
+pub fn turn_into(_: &mut Command) -> Result<()> {
+    bail!("`cargo lab` runs on Linux and macOS; on Windows, use it inside WSL 2")
+}
+
+/// Shows the lines as they come and returns the last of them.
+fn follow(what: &str, lines: impl BufRead) -> VecDeque<String> {
+    let mut display = Display::new(what);
+    let mut tail = VecDeque::new();
+    for line in lines.split(b'\n').map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        display.say(line.trim());
+        tail.push_back(line);
+        tail.drain(..tail.len().saturating_sub(TAIL));
+    }
+    display.finish();
+    tail
+}
+
+enum Display {
+    Spinner(ProgressBar),
+    Log { since: Instant, last: Instant },
+}
+
+impl Display {
+    fn new(what: &str) -> Display {
+        if !std::io::stderr().is_terminal() {
+            eprintln!("{what} …");
+            return Display::Log {
+                since: Instant::now(),
+                last: Instant::now(),
+            };
+        }
+        let style = ProgressStyle::with_template("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
+        let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
+        spinner.set_style(style.expect("the template is well-formed"));
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        Display::Spinner(spinner)
+    }
+
+    fn say(&mut self, line: &str) {
+        match self {
+            Display::Spinner(spinner) => spinner.set_message(line.to_owned()),
+            Display::Log { since, last } if last.elapsed() >= LOG_EVERY => {
+                *last = Instant::now();
+                eprintln!("    {:4} s  {line}", since.elapsed().as_secs());
+            }
+            Display::Log { .. } => {}
+        }
+    }
+
+    fn finish(&self) {
+        match self {
+            Display::Spinner(spinner) => spinner.finish_with_message(""),
+            Display::Log { since, .. } => eprintln!("    {:4} s  done", since.elapsed().as_secs()),
+        }
+    }
+}

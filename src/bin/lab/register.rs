@@ -1,0 +1,81 @@
+//! What Jupyter is told about the kernel.
+
+use std::fs;
+use std::thread::available_parallelism;
+
+use anyhow::{Context, Result};
+use serde_json::{Map, Value, json};
+
+use crate::jupyter::FOLDERS;
+use crate::place::{self, Lab};
+
+/// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second.
+const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
+
+/// Keeps the memory a cell frees for the next one, instead of giving it back and asking again.
+const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
+                      glibc.malloc.trim_threshold=2147483647:\
+                      glibc.malloc.top_pad=268435456";
+
+/// Costs nothing, so it is done at every start and is never out of date.
+pub fn register(lab: &Lab) -> Result<()> {
+    place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
+    place::write(
+        &lab.at("python/share/jupyter/lab/settings/overrides.json"),
+        &quiet().to_string(),
+    )?;
+    place::write(
+        &lab.at("python/share/jupyter/kernels/pellucid/kernel.json"),
+        &format!("{:#}\n", spec(lab)),
+    )?;
+    for folder in FOLDERS
+        .map(|(_, folder)| folder)
+        .iter()
+        .chain(&["evcxr/config"])
+    {
+        fs::create_dir_all(lab.at(folder))?;
+    }
+    install_myself(lab)
+}
+
+/// A kernel outlives this run of `cargo lab`, and cargo may rebuild us meanwhile: it gets a copy.
+fn install_myself(lab: &Lab) -> Result<()> {
+    let (copy, new) = (lab.at("bin/lab"), lab.at("bin/lab.new"));
+    fs::create_dir_all(lab.at("bin"))?;
+    fs::copy(std::env::current_exe()?, &new).context("copying `lab`")?;
+    Ok(fs::rename(new, copy)?)
+}
+
+/// JupyterLab asks nobody for news or updates.
+fn quiet() -> Value {
+    json!({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}})
+}
+
+fn spec(lab: &Lab) -> Value {
+    json!({
+        "argv": [lab.at("bin/lab"), "kernel", "{connection_file}"],
+        "display_name": "Rust (pellucid)",
+        "language": "rust",
+        "interrupt_mode": "message",
+        "env": environment(lab),
+    })
+}
+
+/// Work is spread by rayon, so candle's own threads stay at one.
+fn environment(lab: &Lab) -> Map<String, Value> {
+    let threads = available_parallelism().map_or(1, usize::from).to_string();
+    let mut variables = Map::new();
+    let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value.into());
+    set("RUST_LIB_BACKTRACE", "0".into());
+    set("RAYON_NUM_THREADS", threads);
+    set("CANDLE_NUM_THREADS", "1".into());
+    set(
+        "EVCXR_CONFIG_DIR",
+        lab.at("evcxr/config").display().to_string(),
+    );
+    set("PELLUCID_MODELS", lab.at("models").display().to_string());
+    if cfg!(target_os = "linux") {
+        set("GLIBC_TUNABLES", MALLOC.into());
+    }
+    variables
+}

@@ -1,0 +1,49 @@
+//! pellucid compiled for the kernel once, so that a chapter's first cell answers in seconds.
+
+use anyhow::Result;
+
+use crate::chapters;
+use crate::kernel::EVCXR;
+use crate::machine::Machine;
+use crate::place::{self, Lab};
+use crate::process::watch;
+use crate::register::register;
+
+/// The cell every chapter begins with.
+const SET_UP: &str = include_str!("set_up.md");
+
+pub fn is_warm(lab: &Lab, machine: &Machine) -> bool {
+    recipe(lab, machine).is_ok_and(|recipe| place::stamped(&lab.at("kernels/warm/stamp"), &recipe))
+}
+
+/// Runs a chapter's first cell once. What an interrupted run has compiled is kept, unless Rust has changed since.
+pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
+    let (folder, toolchain) = (lab.at("kernels/warm"), lab.at("kernels/warm/toolchain"));
+    if !place::stamped(&toolchain, &machine.rustc) {
+        place::remove(&folder)?;
+        place::write(&toolchain, &machine.rustc)?;
+    }
+    place::remove(&folder.join("stamp"))?;
+    register(lab)?;
+    place::write(&folder.join("Cargo.lock"), &lab.read("Cargo.lock")?)?; // the versions the crate is tested with
+    place::write(&lab.at("set_up.md"), SET_UP)?;
+    let set_up = [lab.at("set_up.md")];
+    watch(
+        "pellucid for the kernel",
+        chapters::runner(lab, &set_up)?.env("LAB_KERNEL", "warm"),
+    )?;
+    place::write(&folder.join("stamp"), &recipe(lab, machine)?)
+}
+
+/// Sources are not part of the recipe: cargo sees by itself that they changed, and rebuilds only them.
+fn recipe(lab: &Lab, machine: &Machine) -> Result<String> {
+    let (lock, prelude) = (
+        lab.read("Cargo.lock")?,
+        lab.read("notebooks/prelude/Cargo.toml")?,
+    );
+    Ok(format!(
+        "{}\n{}\n{EVCXR}\n{SET_UP}\n{prelude}\n{lock}",
+        lab.home.display(),
+        machine.rustc
+    ))
+}

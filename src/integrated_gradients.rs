@@ -1,0 +1,150 @@
+//! Integrated Gradients: IGᵢ(x) = (xᵢ − x′ᵢ) · ∫₀¹ ∂ᵢf(x′ + α(x − x′)) dα.
+//!
+//! Sundararajan, Taly & Yan, *Axiomatic Attribution for Deep Networks*, 2017, arXiv 1703.01365, eq. 1.
+
+use candle_core::Tensor;
+
+use crate::attribution::{Attribution, Completeness};
+use crate::grad::{grad_at, numbers, values_of};
+use crate::path::{Quadrature, interpolate, riemann_sum, same_shape};
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// How the path is cut: a rule, and a number of steps or a tolerance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Steps {
+    /// The quadrature rule.
+    pub quadrature: Quadrature,
+    /// The number of steps; with a tolerance, the most that may be spent.
+    pub count: usize,
+    /// Refine, doubling the steps from 8, until the relative completeness gap is at most this.
+    pub tolerance: Option<f64>,
+    /// Points of the path per batch; chosen by the input's size if `None`.
+    pub chunk: Option<usize>,
+}
+
+impl Steps {
+    /// A fixed number of steps of a rule.
+    pub fn new(quadrature: Quadrature, count: usize) -> Self {
+        Self { quadrature, count, tolerance: None, chunk: None }
+    }
+
+    /// A fixed number of Gauss–Legendre steps.
+    pub fn gauss_legendre(count: usize) -> Self {
+        Self::new(Quadrature::GaussLegendre, count)
+    }
+
+    /// As many Gauss–Legendre steps as a relative completeness gap of `tolerance` takes, 2048 at the most.
+    pub fn until(tolerance: f64) -> Self {
+        Self { tolerance: Some(tolerance), ..Self::gauss_legendre(2048) }
+    }
+
+    /// The same with at most `points` of the path in memory at a time.
+    pub fn chunk(self, points: usize) -> Self {
+        Self { chunk: Some(points), ..self }
+    }
+
+    /// The numbers of steps to try in turn.
+    fn attempts(&self) -> Vec<usize> {
+        match self.tolerance {
+            None => vec![self.count],
+            Some(_) => std::iter::successors(Some(8), |n| Some(n * 2)).take_while(|n| *n <= self.count).collect(),
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        let bad_tolerance = self.tolerance.is_some_and(|t| t.is_nan() || t <= 0.0);
+        match self {
+            _ if bad_tolerance => Err(Error::argument("the tolerance must be a positive number, such as 1e-3")),
+            Self { chunk: Some(0), .. } => Err(Error::argument("a chunk must hold at least one point of the path")),
+            Self { tolerance: Some(_), count: 0..8, .. } => {
+                Err(Error::argument("refining to a tolerance starts at 8 steps: allow at least so many"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Fifty Gauss–Legendre steps, Captum's default.
+impl Default for Steps {
+    fn default() -> Self {
+        Self::gauss_legendre(50)
+    }
+}
+
+/// `f: (n,…) → (n,)`, x `(…)`, x′ `(…)` → scores over the elements of x, and how complete they are.
+///
+/// IG(x) = (x − x′) · Σₖ wₖ ∇f(x′ + αₖ(x − x′)), with the nodes α and weights w of a [`Quadrature`].
+///
+/// Errors: shapes that differ, no steps, f without a gradient at x, anything that is not finite.
+///
+/// **When it misleads**: the scores explain the way from *this* baseline; another baseline is another question. On
+/// the way the model sees inputs it was never trained on. And a small gap says that the integral is right, not that the
+/// model uses what you think it uses.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let f = |x: &Tensor| Ok(x.clamp(0.0, 0.8)?.sum(1)?);                 // flat beyond 0.8
+/// let (x, zero) = (Tensor::new(&[1.0f64], &Device::Cpu)?, Tensor::new(&[0.0f64], &Device::Cpu)?);
+/// let ig = integrated_gradients(f, &x, &zero, &Steps::new(Quadrature::Middle, 1000))?;
+/// assert!((ig.scores[0] - 0.8).abs() < 1e-2);                          // although the gradient at x is 0
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn integrated_gradients(
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    baseline: &Tensor,
+    steps: &Steps,
+) -> Result<Attribution> {
+    attribute(&f, x, baseline, steps)
+}
+
+fn attribute(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    baseline: &Tensor,
+    steps: &Steps,
+) -> Result<Attribution> {
+    steps.check()?;
+    same_shape(x, baseline)?;
+    let ends = numbers(&values_of(f, &Tensor::stack(&[x, baseline], 0)?)?)?;
+    let mut best = None;
+    for count in steps.attempts() {
+        let scores = ((x - baseline)? * path_gradient(f, x, baseline, steps, count)?)?;
+        let attribution = Attribution::of_elements("integrated gradients", &scores)?;
+        let law = Completeness::new((ends[0], ends[1]), &attribution.scores, x.dtype(), count, steps.tolerance);
+        let done = law.reached();
+        best = Some(Attribution { completeness: Some(law), ..attribution }.setting("steps", count));
+        if done {
+            break;
+        }
+    }
+    let best = best.ok_or_else(|| Error::argument("Integrated Gradients needs at least one step"))?;
+    Ok(best.setting("quadrature", steps.quadrature))
+}
+
+/// ∫₀¹ ∇f(x′ + α(x − x′)) dα by the rule, chunk by chunk.
+fn path_gradient(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    baseline: &Tensor,
+    steps: &Steps,
+    count: usize,
+) -> Result<Tensor> {
+    let (alphas, weights) = steps.quadrature.nodes(count)?;
+    let chunk = steps.chunk.unwrap_or_else(|| fitting(x));
+    let mut progress = Progress::new("integrated gradients, steps", count);
+    let mut total = x.zeros_like()?;
+    for (alphas, weights) in alphas.chunks(chunk).zip(weights.chunks(chunk)) {
+        let grads = grad_at(f, &interpolate(baseline, x, alphas)?)?;
+        total = (total + riemann_sum(&grads, weights)?)?;
+        progress.advance(alphas.len());
+    }
+    Ok(total)
+}
+
+/// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory.
+pub(crate) fn fitting(x: &Tensor) -> usize {
+    const ELEMENTS: usize = 1 << 19;
+    (ELEMENTS / x.elem_count().max(1)).max(1)
+}

@@ -1,0 +1,88 @@
+//! **pellucid** opens transformers up and shows, one Jupyter cell at a time, why they said what they said.
+//!
+//! ```
+//! use pellucid::prelude::*;
+//!
+//! let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+//! let text = bert.read("I absolutely loved the movie!")?;
+//! let target = Target::Logit(bert.label("positive")?);
+//!
+//! let x = bert.embed(&text)?;                                                // (t,c)
+//! let baseline = bert.baseline(&text, &Baseline::token("[MASK]"))?;          // (t,c)
+//! let f = |x: &Tensor| target.of(&bert.logits(&text, x)?);                   // (n,t,c) → (n,)
+//!
+//! let why = integrated_gradients(f, &x, &baseline, &Steps::default())?.over(&text)?.words()?;
+//! assert_eq!(why.top(1)[0].0, "loved");
+//! assert!(why.completeness.unwrap().relative_gap < 1e-2);
+//! # Ok::<(), pellucid::Error>(())
+//! ```
+//!
+//! # The way the data walks
+//!
+//! ```text
+//! text ──read──▶ tokens ──embed──▶ x ──forward, seen by Hooks──▶ logits ──Target──▶ f(x)
+//!                                  │                                                │
+//!   Attribution + Completeness ◀── a method: interpolate, grad_at, riemann_sum, ablate, …
+//!                  │
+//!                Show ──▶ HTML and charts in the notebook, text in the terminal, JSON on disk
+//! ```
+//!
+//! Models know nothing of methods, methods nothing of display, display nothing of models.
+//!
+//! # Axis letters
+//!
+//! The first line of every function's documentation gives shapes in these letters.
+//!
+//! | letter | axis | letter | axis |
+//! |---|---|---|---|
+//! | `b` | batch | `v` | vocabulary or classes |
+//! | `n` | points of a path, variants of one input | `g` | groups of features |
+//! | `t` | tokens | `s` | sources |
+//! | `c` | channels | `L` | layers |
+//! | `h` | heads | `…` | any axes |
+//!
+//! There is one leading axis, `b` or `n`, and nothing else in front of a shape.
+
+#![warn(missing_docs)]
+
+mod ablation;
+mod attribution;
+pub mod baseline;
+mod error;
+mod grad;
+mod integrated_gradients;
+pub mod kernel;
+pub mod model;
+mod path;
+mod progress;
+mod rollout;
+mod saliency;
+pub mod show;
+mod target;
+pub mod zoo;
+
+pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
+pub use attribution::{Attribution, Completeness, Features};
+pub use candle_core;
+pub use error::{Error, Result};
+pub use grad::{grad_at, grad_check};
+pub use integrated_gradients::{Steps, integrated_gradients};
+pub use path::{Quadrature, interpolate, riemann_sum};
+pub use rollout::{HeadFusion, Rollout, rollout};
+pub use saliency::{Noise, gradient, gradient_x_input, smooth_grad, smooth_grad_squared, var_grad};
+pub use target::Target;
+
+/// What a notebook's first cell brings into scope.
+pub mod prelude {
+    pub use crate::model::hook::{Clear, Edit, Hook, Record, Site, Tap};
+    pub use crate::model::text::{Text, Token};
+    pub use crate::model::{Baseline, Bert, Load};
+    pub use crate::show::Show;
+    pub use crate::zoo::Truth;
+    pub use crate::{
+        Attribution, Completeness, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result, Rollout, Steps,
+        Target, ablate, embedding_sensitivity, feature_ablation, grad_at, grad_check, gradient, gradient_x_input,
+        integrated_gradients, interpolate, occlusion, riemann_sum, rollout, smooth_grad, smooth_grad_squared, var_grad,
+    };
+    pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
+}

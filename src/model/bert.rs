@@ -1,0 +1,420 @@
+//! BERT: a stack of post-norm encoder blocks, with the heads it is published with.
+//!
+//! Devlin et al. 2018, arXiv 1810.04805. A block is x ← LN(x + Attention(x)), x ← LN(x + FFN(x)).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use candle_core::{D, Tensor};
+use serde::Deserialize;
+
+use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
+use super::checkpoint::{Checkpoint, Load};
+use super::hook::{Clear, Hook, Record, Site};
+use super::text::{Text, Tokenizer};
+use super::weights::Weights;
+use crate::{Error, Result};
+
+/// `config.json`, as far as the forward needs it.
+#[derive(Clone, Debug, Deserialize)]
+struct Config {
+    vocab_size: usize,
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    intermediate_size: usize,
+    hidden_act: Activation,
+    max_position_embeddings: usize,
+    #[serde(default = "two")]
+    type_vocab_size: usize,
+    #[serde(default = "tiny")]
+    layer_norm_eps: f64,
+    #[serde(default)]
+    position_embedding_type: Option<String>,
+    #[serde(default)]
+    id2label: BTreeMap<usize, String>,
+}
+
+fn two() -> usize {
+    2
+}
+
+fn tiny() -> f64 {
+    1e-12
+}
+
+/// A BERT of any size: `BertModel`, `BertForSequenceClassification` or `BertForMaskedLM`, as its weights say.
+///
+/// Cheap to clone. A forward takes word embeddings `(n,t,c)`, so that they can be interpolated, ablated and
+/// differentiated, and the [`Text`] they are of, which brings positions, segments and mask.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let (label, probability) = &bert.predict(&text)?[0];
+/// assert!(label == "positive" && *probability > 0.9);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Bert(Arc<Parts>);
+
+struct Parts {
+    name: String,
+    config: Config,
+    tokenizer: Tokenizer,
+    words: Tensor,
+    positions: Tensor,
+    types: Tensor,
+    embeddings: Chain,
+    blocks: Vec<Chain>,
+    classifier: Option<Chain>,
+    vocabulary: Option<Chain>,
+}
+
+impl std::fmt::Debug for Bert {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Config { num_hidden_layers, num_attention_heads, hidden_size, vocab_size, .. } = &self.0.config;
+        let head = match (&self.0.classifier, &self.0.vocabulary) {
+            (Some(_), _) => format!("classifier {:?}", self.labels()),
+            (_, Some(_)) => "masked language model".into(),
+            _ => "encoder without a head".into(),
+        };
+        write!(f, "{}: BERT, {head}, {num_hidden_layers} layers × {num_attention_heads} heads, ", self.0.name)?;
+        write!(f, "{hidden_size} channels, {vocab_size} tokens")
+    }
+}
+
+/// The input that stands for «nothing there».
+///
+/// There is no right one, only explicit ones: an attribution explains the difference to its baseline.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Baseline {
+    what: Absence,
+    everywhere: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Absence {
+    Zero,
+    Token(String),
+    Mean,
+}
+
+impl Baseline {
+    /// The zero vector in place of every token's embedding. No text embeds to it.
+    pub fn zero() -> Self {
+        Self { what: Absence::Zero, everywhere: false }
+    }
+
+    /// A token of the vocabulary, such as `[MASK]`, `[PAD]` or `[UNK]`, in place of every token.
+    pub fn token(token: &str) -> Self {
+        Self { what: Absence::Token(token.into()), everywhere: false }
+    }
+
+    /// The mean of the vocabulary's embeddings in place of every token's.
+    pub fn mean() -> Self {
+        Self { what: Absence::Mean, everywhere: false }
+    }
+
+    /// Also in place of the special tokens, which otherwise stay.
+    pub fn everywhere(self) -> Self {
+        Self { everywhere: true, ..self }
+    }
+}
+
+impl Bert {
+    /// An embedded model (`"pellucid/tiny-bert-sentiment"`), a folder, or a hub id (`"bert-base-uncased"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        check_architecture(&checkpoint)?;
+        let config: Config = checkpoint.config()?;
+        check_config(&checkpoint, &config)?;
+        let weights = checkpoint.weights()?.with_prefix("bert.");
+        let c = config.hidden_size;
+        let words = weights.get((config.vocab_size, c), "embeddings.word_embeddings.weight")?;
+        let parts = Parts {
+            name: source.into(),
+            tokenizer: checkpoint.tokenizer()?,
+            positions: weights.get((config.max_position_embeddings, c), "embeddings.position_embeddings.weight")?,
+            types: weights.get((config.type_vocab_size, c), "embeddings.token_type_embeddings.weight")?,
+            embeddings: embedding_norm(&weights, &config)?,
+            blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
+            classifier: classifier(&weights, &config)?,
+            vocabulary: vocabulary(&weights, &config, &words)?,
+            words,
+            config,
+        };
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// A text as the model reads it.
+    ///
+    /// Errors: not UTF-8; empty; longer than the model's positions.
+    pub fn read(&self, text: impl AsRef<[u8]>) -> Result<Text> {
+        self.fitting(self.0.tokenizer.read(text)?)
+    }
+
+    /// Two texts as the model reads them, one after the other.
+    ///
+    /// Errors: those of [`read`](Self::read).
+    pub fn read_pair(&self, first: impl AsRef<[u8]>, second: impl AsRef<[u8]>) -> Result<Text> {
+        self.fitting(self.0.tokenizer.read_pair(first, second)?)
+    }
+
+    /// The text with `[PAD]` appended up to `len` tokens.
+    pub fn pad(&self, text: Text, len: usize) -> Result<Text> {
+        self.fitting(text.padded(len, self.0.tokenizer.special("[PAD]")?))
+    }
+
+    fn fitting(&self, text: Text) -> Result<Text> {
+        let (tokens, positions) = (text.len(), self.0.config.max_position_embeddings);
+        if tokens > positions {
+            return Err(Error::TextTooLong { tokens, positions });
+        }
+        Ok(text)
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// How many encoder blocks there are.
+    pub fn layers(&self) -> usize {
+        self.0.blocks.len()
+    }
+
+    /// The classifier's classes, by number.
+    pub fn labels(&self) -> Vec<String> {
+        self.0.config.id2label.values().cloned().collect()
+    }
+
+    /// The number of a class.
+    pub fn label(&self, name: &str) -> Result<usize> {
+        let labels = self.labels();
+        let known = labels.join(", ");
+        let unknown = || Error::argument(format!("there is no class `{name}`; the classes are {known}"));
+        labels.iter().position(|label| label.eq_ignore_ascii_case(name)).ok_or_else(unknown)
+    }
+
+    /// Word embeddings of a text, `(t,c)`: what attributions are over. Positions and segments are added by the forward.
+    pub fn embed(&self, text: &Text) -> Result<Tensor> {
+        self.embed_ids(&text.ids())
+    }
+
+    /// Word embeddings of any token ids, `(t,c)`.
+    ///
+    /// Errors: an id beyond the vocabulary.
+    pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
+        let size = self.0.config.vocab_size;
+        if let Some(&id) = ids.iter().find(|&&id| id as usize >= size) {
+            return Err(Error::out_of_range("token id", id as usize, size));
+        }
+        Ok(self.0.words.index_select(&Tensor::new(ids, self.0.words.device())?, 0)?)
+    }
+
+    /// The baseline's word embeddings for a text, `(t,c)`.
+    ///
+    /// Errors: a token the vocabulary does not have.
+    pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
+        let absent = match &baseline.what {
+            Absence::Zero => self.0.words.narrow(0, 0, 1)?.zeros_like()?,
+            Absence::Token(token) => self.embed_ids(&[self.0.tokenizer.id(token)?])?,
+            Absence::Mean => self.0.words.mean_keepdim(0)?,
+        };
+        let stays: Vec<u8> = text.tokens().iter().map(|t| u8::from(t.special && !baseline.everywhere)).collect();
+        let x = self.embed(text)?;
+        let stays = Tensor::new(stays, x.device())?.unsqueeze(1)?.broadcast_as(x.shape())?;
+        Ok(stays.where_cond(&x, &absent.broadcast_as(x.shape())?)?)
+    }
+
+    /// Word embeddings `(n,t,c)` of n variants of a text → the last block's output, `(n,t,c)`.
+    ///
+    /// Errors: x is not `(n,t,c)` with the text's t.
+    pub fn hidden(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        self.hidden_hooked(text, x, &mut Clear)
+    }
+
+    /// The same, with a hook at the named places of the network.
+    pub fn hidden_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let mut x = self.0.embeddings.forward(&self.placed(text, x)?, text.mask(), hook)?;
+        for block in &self.0.blocks {
+            x = block.forward(&x, text.mask(), hook)?;
+        }
+        Ok(x)
+    }
+
+    /// Word embeddings plus those of their positions and segments, `(n,t,c)`.
+    fn placed(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let (t, c) = (text.len(), self.0.config.hidden_size);
+        if x.rank() != 3 || x.dims()[1..] != [t, c] {
+            return Err(Error::shape("the embeddings", format!("(n, {t}, {c})"), x.dims()));
+        }
+        let types = self.0.types.index_select(&Tensor::new(text.type_ids(), x.device())?, 0)?;
+        Ok(x.broadcast_add(&(self.0.positions.narrow(0, 0, t)? + types)?)?)
+    }
+
+    /// Word embeddings `(n,t,c)` → a classifier's logits, `(n,v)`.
+    ///
+    /// Errors: the checkpoint has no classifier; x has the wrong shape.
+    pub fn logits(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        self.logits_hooked(text, x, &mut Clear)
+    }
+
+    /// The same, with a hook at the named places of the network.
+    pub fn logits_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let head = self.0.classifier.as_ref().ok_or_else(|| self.headless("a classifier"))?;
+        let first = self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?;
+        Ok(head.forward(&first, None, hook)?.squeeze(1)?)
+    }
+
+    /// Word embeddings `(n,t,c)` → the masked language model's logits at the first `[MASK]`, `(n,v)`.
+    ///
+    /// Errors: the checkpoint has no such head; the text has no `[MASK]`.
+    pub fn fill_mask(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let head = self.0.vocabulary.as_ref().ok_or_else(|| self.headless("a masked language model's head"))?;
+        let mask = self.0.tokenizer.id("[MASK]")?;
+        let gap = text.ids().iter().position(|&id| id == mask);
+        let gap = gap.ok_or_else(|| Error::argument("the text has no [MASK] to fill"))?;
+        Ok(head.forward(&self.hidden(text, x)?.narrow(1, gap, 1)?, None, &mut Clear)?.squeeze(1)?)
+    }
+
+    fn headless(&self, what: &str) -> Error {
+        Error::argument(format!(
+            "`{}` has no weights for {what}, and pellucid does not make them up at random. Load a checkpoint that was \
+             fine-tuned with one",
+            self.0.name
+        ))
+    }
+
+    /// Word embeddings `(n,t,c)` → sentence embeddings of length one, `(n,c)`: the mean over tokens, then L2
+    /// (Reimers & Gurevych 2019, arXiv 1908.10084).
+    pub fn sentence_embedding(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let hidden = self.hidden(text, x)?;
+        let seen: Vec<f64> = match text.mask() {
+            Some(mask) => mask.iter().map(|&seen| f64::from(u8::from(seen))).collect(),
+            None => vec![1.0; text.len()],
+        };
+        let seen = Tensor::new(seen, &candle_core::Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
+        let sum = hidden.broadcast_mul(&seen.unsqueeze(1)?)?.sum(1)?;
+        let norm = sum.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+        Ok(sum.broadcast_div(&norm)?)
+    }
+
+    /// The classifier's classes and their probabilities, most probable first.
+    ///
+    /// Errors: the checkpoint has no classifier.
+    pub fn predict(&self, text: &Text) -> Result<Vec<(String, f64)>> {
+        let logits = self.logits(text, &self.embed(text)?.unsqueeze(0)?)?;
+        let probabilities = crate::grad::numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
+        let mut classes: Vec<_> = self.labels().into_iter().zip(probabilities).collect();
+        classes.sort_by(|a, b| b.1.total_cmp(&a.1));
+        Ok(classes)
+    }
+
+    /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries and sum to one.
+    pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
+        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
+        let mut record = Record::new(&sites);
+        self.hidden_hooked(text, &self.embed(text)?.unsqueeze(0)?, &mut record)?;
+        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+    }
+}
+
+fn check_architecture(checkpoint: &Checkpoint) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(default)]
+        model_type: String,
+    }
+    match checkpoint.config::<Kind>()?.model_type {
+        kind if kind == "bert" => Ok(()),
+        kind => Err(Error::Architecture {
+            source_name: checkpoint.name().into(),
+            found: if kind.is_empty() { "unnamed (config.json has no model_type)".into() } else { kind },
+            known: "`bert`: BertModel, BertForSequenceClassification, BertForMaskedLM".into(),
+        }),
+    }
+}
+
+fn check_config(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
+    let problem = match config {
+        Config { num_attention_heads: 0, .. } => "num_attention_heads must be at least 1",
+        c if c.hidden_size % c.num_attention_heads != 0 => "hidden_size is no multiple of num_attention_heads",
+        Config { position_embedding_type: Some(kind), .. } if kind != "absolute" => {
+            "only absolute position embeddings are known"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::file(std::path::Path::new(checkpoint.name()).join("config.json"), problem))
+}
+
+fn embedding_norm(weights: &Weights, config: &Config) -> Result<Chain> {
+    let norm = weights.layer_norm("embeddings.LayerNorm", config.hidden_size, config.layer_norm_eps)?;
+    Ok(Chain::new(vec![Stage::At(Site::Embed), Stage::LayerNorm(norm)]))
+}
+
+/// One encoder block: LN(x + Attention(x)), then LN(x + FFN(x)).
+fn block(weights: &Weights, config: &Config, l: usize) -> Result<Chain> {
+    let (c, wide) = (config.hidden_size, config.intermediate_size);
+    let linear = |name: &str, from, to| weights.linear(&format!("encoder.layer.{l}.{name}"), from, to);
+    let norm = |name: &str| weights.layer_norm(&format!("encoder.layer.{l}.{name}"), c, config.layer_norm_eps);
+    let qkv = ["query", "key", "value"].map(|part| linear(&format!("attention.self.{part}"), c, c));
+    let qkv = qkv.into_iter().collect::<Result<Vec<_>>>()?;
+    Ok(Chain::new(vec![
+        Stage::At(Site::ResidPre(l)),
+        Stage::Residual(vec![
+            Stage::Linear(Linear::stacked(&qkv)?),
+            Stage::Attention(Attention::new(config.num_attention_heads), Site::Pattern(l)),
+            Stage::Linear(linear("attention.output.dense", c, c)?),
+            Stage::At(Site::AttnOut(l)),
+        ]),
+        Stage::LayerNorm(norm("attention.output.LayerNorm")?),
+        Stage::At(Site::ResidMid(l)),
+        Stage::Residual(vec![
+            Stage::Linear(linear("intermediate.dense", c, wide)?),
+            Stage::Activation(config.hidden_act),
+            Stage::Linear(linear("output.dense", wide, c)?),
+            Stage::At(Site::MlpOut(l)),
+        ]),
+        Stage::LayerNorm(norm("output.LayerNorm")?),
+        Stage::At(Site::ResidPost(l)),
+    ]))
+}
+
+/// The pooler and the classifier on `[CLS]`, if the checkpoint has them.
+fn classifier(weights: &Weights, config: &Config) -> Result<Option<Chain>> {
+    if !weights.contains("classifier.weight") {
+        return Ok(None);
+    }
+    let c = config.hidden_size;
+    Ok(Some(Chain::new(vec![
+        Stage::Linear(weights.linear("pooler.dense", c, c)?),
+        Stage::Activation(Activation::Tanh),
+        Stage::Linear(weights.linear("classifier", c, config.id2label.len().max(2))?),
+    ])))
+}
+
+/// The masked language model's head, if the checkpoint has one; its last matrix is the word embeddings.
+fn vocabulary(weights: &Weights, config: &Config, words: &Tensor) -> Result<Option<Chain>> {
+    const HEAD: &str = "cls.predictions";
+    if !weights.contains(&format!("{HEAD}.transform.dense.weight")) {
+        return Ok(None);
+    }
+    let c = config.hidden_size;
+    let norm: LayerNorm = weights.layer_norm(&format!("{HEAD}.transform.LayerNorm"), c, config.layer_norm_eps)?;
+    Ok(Some(Chain::new(vec![
+        Stage::Linear(weights.linear(&format!("{HEAD}.transform.dense"), c, c)?),
+        Stage::Activation(config.hidden_act),
+        Stage::LayerNorm(norm),
+        Stage::Linear(Linear::new(words.clone(), Some(weights.get(config.vocab_size, &format!("{HEAD}.bias"))?))?),
+    ])))
+}

@@ -1,0 +1,225 @@
+//! Blocks one after another, as one node of candle's graph.
+
+use std::any::Any;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Tensor, WithDType};
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::matrix::Real;
+use super::stage::{Block, Rows, Shape, Stage};
+use crate::Result;
+use crate::model::hook::Hook;
+
+/// Stages applied in order, `(n,t,c) → (n,t,d)`.
+///
+/// On the CPU, in `f32` or `f64`, the whole chain is one operation: examples are shared out over the cores, each core runs
+/// its own from end to end, and only what the backward needs is kept. Where a hook wants to see inside, and on other
+/// devices, the stages run one by one.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    stages: Arc<[Stage]>,
+}
+
+impl Chain {
+    /// The stages, first to last.
+    pub fn new(stages: Vec<Stage>) -> Self {
+        Self { stages: stages.into() }
+    }
+
+    /// `(n,t,c) → (n,t,d)`, differentiable in x. `key_mask` says which tokens may be attended to (all if `None`).
+    pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
+        let (examples, tokens, channels) = x.dims3()?;
+        let key_mask = key_mask.map(Arc::from);
+        let shape = Shape { examples, tokens, channels, key_mask, threads: Parallelism::Rayon(0) };
+        let seen = self.stages.iter().flat_map(Stage::sites).any(|site| hook.wants(site));
+        match seen || !has_kernels(x) {
+            true => walk(&self.stages, x.clone(), &shape, hook),
+            false => Ok(fused(self.stages.clone(), x, shape)?),
+        }
+    }
+}
+
+/// Whether the hand-written kernels cover this device and precision.
+fn has_kernels(x: &Tensor) -> bool {
+    x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+}
+
+/// The stages one by one, each site shown to the hook.
+fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook) -> Result<Tensor> {
+    for stage in stages {
+        let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
+        x = match stage {
+            Stage::At(site) if hook.wants(*site) => hook.at(*site, x)?,
+            Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook)?)?,
+            Stage::Attention(block, site) if hook.wants(*site) => {
+                let pattern = hook.at(*site, block.pattern(&x, &shape)?)?;
+                block.mix(&pattern, &x)?
+            }
+            stage if has_kernels(&x) => fused(Arc::from([stage.clone()]), &x, shape)?,
+            stage => stage.composed(&x, &shape)?,
+        };
+    }
+    Ok(x)
+}
+
+fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> candle_core::Result<Tensor> {
+    x.contiguous()?.apply_op1(Fused { stages, shape, keep: x.track_op(), kept: OnceLock::new() })
+}
+
+/// The chain as candle sees it: one operation that remembers what its backward needs.
+struct Fused {
+    stages: Arc<[Stage]>,
+    shape: Shape,
+    keep: bool,
+    kept: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl CustomOp1 for Fused {
+    fn name(&self) -> &'static str {
+        "pellucid-chain"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> candle_core::Result<(CpuStorage, candle_core::Shape)> {
+        match x {
+            CpuStorage::F64(x) => self.run_forward(x, layout),
+            x => self.run_forward(f32::cpu_storage_as_slice(x)?, layout),
+        }
+    }
+
+    fn bwd(&self, x: &Tensor, _: &Tensor, dy: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        match x.dtype() {
+            DType::F64 => self.run_backward::<f64>(x, dy).map(Some),
+            _ => self.run_backward::<f32>(x, dy).map(Some),
+        }
+    }
+}
+
+impl Fused {
+    fn run_forward<T: Real>(&self, x: &[T], layout: &Layout) -> candle_core::Result<(CpuStorage, candle_core::Shape)> {
+        let x = &x[layout.start_offset()..][..layout.shape().elem_count()];
+        let parts = self.parts();
+        let size = parts[0].rows() * self.shape.channels;
+        let run = |(shape, x): (&Shape, &[T])| forward(&self.stages, x.to_vec(), shape, self.keep);
+        let (y, kept): (Vec<_>, Vec<_>) = parts
+            .par_iter()
+            .zip(x.par_chunks(size))
+            .map(run)
+            .collect::<candle_core::Result<Vec<_>>>()?
+            .into_iter()
+            .unzip();
+        let _ = self.kept.set(Box::new(kept));
+        let channels = self.stages.iter().fold(self.shape.channels, |c, stage| stage.width(c));
+        Ok((T::to_cpu_storage_owned(y.concat()), (self.shape.examples, self.shape.tokens, channels).into()))
+    }
+
+    fn run_backward<T: Real>(&self, x: &Tensor, dy: &Tensor) -> candle_core::Result<Tensor> {
+        let Some(kept) = self.kept.get().and_then(|kept| kept.downcast_ref::<Vec<Vec<Kept<T>>>>()) else {
+            candle_core::bail!("the chain ran without keeping what its backward needs")
+        };
+        let dy = dy.flatten_all()?.to_vec1::<T>()?;
+        let parts = self.parts();
+        let size = dy.len() / self.shape.examples * parts[0].examples;
+        let run =
+            |((shape, kept), dy): ((&Shape, &Vec<Kept<T>>), &[T])| backward(&self.stages, kept, dy.to_vec(), shape);
+        let work = parts.par_iter().zip(kept).zip(dy.par_chunks(size));
+        let dx: Vec<Rows<T>> = work.map(run).collect::<candle_core::Result<_>>()?;
+        Tensor::from_vec(dx.concat(), x.shape(), x.device())
+    }
+
+    /// The examples shared out over the cores; with fewer examples than cores, the matrix products are shared instead.
+    fn parts(&self) -> Vec<Shape> {
+        let (examples, cores) = (self.shape.examples, rayon::current_num_threads());
+        if examples < cores || cores == 1 {
+            return vec![self.shape.clone()];
+        }
+        let each = examples.div_ceil(cores);
+        let sizes = (0..examples).step_by(each).map(|start| each.min(examples - start));
+        sizes.map(|examples| Shape { examples, threads: Parallelism::None, ..self.shape.clone() }).collect()
+    }
+}
+
+/// What one stage's backward needs.
+enum Kept<T> {
+    Rows(Rows<T>),
+    Inner(Vec<Kept<T>>),
+}
+
+fn forward<T: Real>(
+    stages: &[Stage],
+    mut x: Rows<T>,
+    shape: &Shape,
+    keep: bool,
+) -> candle_core::Result<(Rows<T>, Vec<Kept<T>>)> {
+    let mut kept = Vec::with_capacity(stages.len());
+    let mut shape = shape.clone();
+    for stage in stages {
+        let (y, keeps) = stage.forward(x, &shape, keep)?;
+        shape.channels = stage.width(shape.channels);
+        x = y;
+        kept.push(if keep { keeps } else { Kept::Inner(Vec::new()) });
+    }
+    Ok((x, kept))
+}
+
+fn backward<T: Real>(
+    stages: &[Stage],
+    kept: &[Kept<T>],
+    mut dy: Rows<T>,
+    shape: &Shape,
+) -> candle_core::Result<Rows<T>> {
+    let widths = stages.iter().scan(shape.channels, |c, stage| Some(std::mem::replace(c, stage.width(*c))));
+    let shapes: Vec<_> = widths.map(|channels| Shape { channels, ..shape.clone() }).collect();
+    for ((stage, kept), shape) in stages.iter().zip(kept).zip(&shapes).rev() {
+        dy = stage.backward(kept, dy, shape)?;
+    }
+    Ok(dy)
+}
+
+impl Stage {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape, keep: bool) -> candle_core::Result<(Rows<T>, Kept<T>)> {
+        let (y, kept) = match self {
+            Self::Linear(block) => block.forward(x, shape)?,
+            Self::LayerNorm(block) => block.forward(x, shape)?,
+            Self::Attention(block, _) => block.forward(x, shape)?,
+            Self::Activation(block) => block.forward(x, shape)?,
+            Self::At(_) => (x, Vec::new()),
+            Self::Residual(stages) => {
+                let (mut y, kept) = forward(stages, x.clone(), shape, keep)?;
+                add(&mut y, &x);
+                return Ok((y, Kept::Inner(kept)));
+            }
+        };
+        Ok((y, Kept::Rows(kept)))
+    }
+
+    fn backward<T: Real>(&self, kept: &Kept<T>, dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        match (self, kept) {
+            (Self::Linear(block), Kept::Rows(x)) => block.backward(x, dy, shape),
+            (Self::LayerNorm(block), Kept::Rows(x)) => block.backward(x, dy, shape),
+            (Self::Attention(block, _), Kept::Rows(x)) => block.backward(x, dy, shape),
+            (Self::Activation(block), Kept::Rows(x)) => block.backward(x, dy, shape),
+            (Self::Residual(stages), Kept::Inner(kept)) => {
+                let mut dx = backward(stages, kept, dy.clone(), shape)?;
+                add(&mut dx, &dy);
+                Ok(dx)
+            }
+            _ => Ok(dy),
+        }
+    }
+
+    fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        match self {
+            Self::Linear(block) => block.composed(x, shape),
+            Self::LayerNorm(block) => block.composed(x, shape),
+            Self::Attention(block, _) => block.composed(x, shape),
+            Self::Activation(block) => block.composed(x, shape),
+            Self::At(_) | Self::Residual(_) => Ok(x.clone()),
+        }
+    }
+}
+
+fn add<T: Real>(y: &mut [T], x: &[T]) {
+    y.iter_mut().zip(x).for_each(|(y, &x)| *y += x);
+}

@@ -1,0 +1,73 @@
+//! y = γ·(x − μ)/σ + β over the channels of each token.
+
+use candle_core::{D, Tensor};
+
+use super::matrix::Real;
+use super::stage::{Block, Rows, Shape, view};
+use super::{simd, sum};
+use crate::Result;
+
+/// `(n,t,c) → (n,t,c)`: y = γ·(x − μ)/σ + β, σ² = mean((x − μ)²) + ε, over c (Ba et al. 2016, arXiv 1607.06450).
+///
+/// Backward, with x̂ = (x − μ)/σ and g = γ·ȳ: x̄ = (g − mean(g) − x̂·mean(g·x̂)) / σ.
+#[derive(Clone, Debug)]
+pub struct LayerNorm {
+    weight: Tensor,
+    bias: Tensor,
+    eps: f64,
+}
+
+impl LayerNorm {
+    /// From γ `(c,)`, β `(c,)` and ε.
+    pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
+        Ok(Self { weight: weight.contiguous()?, bias: bias.contiguous()?, eps })
+    }
+}
+
+impl Block for LayerNorm {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+        let (weight, bias) = (view::<T>(&self.weight)?, view::<T>(&self.bias)?);
+        let mut y = vec![T::zero(); x.len()];
+        simd(|| {
+            for (x, y) in x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels)) {
+                let (mean, inverse) = moments(x, T::lit(self.eps));
+                for i in 0..x.len() {
+                    y[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
+                }
+            }
+        });
+        Ok((y, x))
+    }
+
+    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        let weight = view::<T>(&self.weight)?;
+        let c = T::lit(shape.channels as f64);
+        simd(|| {
+            for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
+                let (mean, inverse) = moments(x, T::lit(self.eps));
+                g.iter_mut().zip(weight.iter()).for_each(|(g, &w)| *g = *g * w);
+                let mean_g = sum(x.len(), |i| g[i]) / c;
+                let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
+                for i in 0..x.len() {
+                    g[i] = (g[i] - mean_g - (x[i] - mean) * inverse * mean_gx) * inverse;
+                }
+            }
+        });
+        Ok(dy)
+    }
+
+    fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
+        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let sigma = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
+        centred.broadcast_div(&sigma)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+    }
+}
+
+/// (μ, 1/σ) of one token's channels.
+#[inline(always)]
+fn moments<T: Real>(x: &[T], eps: T) -> (T, T) {
+    let c = T::lit(x.len() as f64);
+    let mean = sum(x.len(), |i| x[i]) / c;
+    let variance = sum(x.len(), |i| (x[i] - mean) * (x[i] - mean)) / c;
+    (mean, T::one() / (variance + eps).sqrt())
+}

@@ -1,0 +1,210 @@
+//! Where a model comes from: embedded in the crate, a folder, or the hub. The files are the same everywhere.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+use serde::de::DeserializeOwned;
+
+use super::hub::HubModel;
+use super::text::Tokenizer;
+use super::weights::Weights;
+use crate::{Error, Result, zoo};
+
+/// How to load a model.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// A branch, tag or commit on the hub; `main` if `None`.
+    pub revision: Option<String>,
+    /// The precision of the weights in memory, whatever the file's: `F32` for work, `F64` for proofs.
+    pub dtype: DType,
+    /// Where the weights live.
+    pub device: Device,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self { revision: None, dtype: DType::F32, device: Device::Cpu }
+    }
+}
+
+impl Load {
+    /// In `f64`, where finite differences and conservation laws hold to rounding.
+    pub fn f64() -> Self {
+        Self { dtype: DType::F64, ..Self::default() }
+    }
+}
+
+/// A model's files, in the Hugging Face layout.
+pub struct Checkpoint {
+    name: String,
+    files: Files,
+    load: Load,
+}
+
+enum Files {
+    Embedded(&'static [(&'static str, &'static [u8])]),
+    Folder(PathBuf),
+    Hub(HubModel),
+}
+
+impl Checkpoint {
+    /// Finds a model, in this order: `"pellucid/…"` embedded in the crate; a folder; `$PELLUCID_MODELS/NAME`; the hub's
+    /// local cache; the hub.
+    ///
+    /// Errors: an unknown embedded model; a path that is no folder; later, when files are read, no network.
+    pub fn open(source: &str, load: &Load) -> Result<Self> {
+        let files = if let Some(name) = source.strip_prefix("pellucid/") {
+            Files::Embedded(zoo::files(name)?)
+        } else if let Some(folder) = local_folder(source) {
+            Files::Folder(folder)
+        } else if looks_like_a_path(source) {
+            return Err(Error::NotFound(format!(
+                "there is no folder `{source}`; a model's folder holds its config.json"
+            )));
+        } else {
+            Files::Hub(HubModel::new(source, load.revision.as_deref())?)
+        };
+        Ok(Self { name: source.into(), files, load: load.clone() })
+    }
+
+    /// The name it was asked for by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A small file's contents; `None` if there is no such file.
+    pub fn file(&self, name: &str) -> Result<Option<Cow<'static, [u8]>>> {
+        if let Files::Embedded(files) = &self.files {
+            return Ok(files.iter().find(|file| file.0 == name).map(|file| Cow::Borrowed(file.1)));
+        }
+        let Some(path) = self.path(name)? else { return Ok(None) };
+        std::fs::read(&path).map(|bytes| Some(Cow::Owned(bytes))).map_err(|error| Error::file(path, error))
+    }
+
+    /// Where a file lies on disk, fetched if need be; `None` if there is no such file.
+    fn path(&self, name: &str) -> Result<Option<PathBuf>> {
+        match &self.files {
+            Files::Embedded(_) => Ok(None),
+            Files::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.is_file())),
+            Files::Hub(model) => model.file(name),
+        }
+    }
+
+    /// How messages call a file.
+    fn place(&self, name: &str) -> PathBuf {
+        Path::new(&self.name).join(name)
+    }
+
+    fn required(&self, name: &str, why: &str) -> Result<Cow<'static, [u8]>> {
+        self.file(name)?.ok_or_else(|| Error::file(self.place(name), format!("there is no such file; {why}")))
+    }
+
+    /// `config.json`, read as `T`.
+    pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
+        let bytes = self.required("config.json", "a model's folder needs one: it says what the weights mean")?;
+        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("config.json"), error))
+    }
+
+    /// The tokenizer, from `tokenizer.json` or else from `vocab.txt`.
+    pub fn tokenizer(&self) -> Result<Tokenizer> {
+        let broken = |name: &str, error: Error| Error::file(self.place(name), format!("not a tokenizer: {error}"));
+        if let Some(json) = self.file("tokenizer.json")? {
+            return Tokenizer::from_json(&json).map_err(|error| broken("tokenizer.json", error));
+        }
+        let why = "and no vocab.txt either: without one of them text cannot be turned into tokens. Copy it from where the \
+                   weights came from";
+        let Some(vocab) = self.file("vocab.txt")? else {
+            return Err(Error::file(self.place("tokenizer.json"), format!("there is no such file, {why}")));
+        };
+        Tokenizer::from_vocab(&vocab, self.lowercases()?).map_err(|error| broken("vocab.txt", error))
+    }
+
+    /// Whether `tokenizer_config.json` asks for lower-casing; BERT's default is yes.
+    fn lowercases(&self) -> Result<bool> {
+        let Some(bytes) = self.file("tokenizer_config.json")? else { return Ok(true) };
+        let config: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("tokenizer_config.json"), error))?;
+        Ok(config["do_lower_case"].as_bool().unwrap_or(true))
+    }
+
+    /// The weights, from `model.safetensors` or its shards, converted to the precision asked for.
+    ///
+    /// Errors: no weights, or a file that is truncated or no safetensors.
+    pub(crate) fn weights(&self) -> Result<Weights> {
+        const SINGLE: &str = "model.safetensors";
+        let Load { dtype, device, .. } = &self.load;
+        if let Files::Embedded(_) = self.files {
+            let bytes = self.required(SINGLE, "the crate was packed without it")?;
+            let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
+            let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), *dtype, device)?;
+            return Ok(Weights::new(builder, names, self.place(SINGLE)));
+        }
+        let shards = match self.path(SINGLE)? {
+            Some(path) => vec![path],
+            None => self.shards()?,
+        };
+        let mut names = Vec::new();
+        for shard in &shards {
+            names.extend(names_in(shard)?);
+        }
+        // SAFETY: the files are mapped read-only while tensors are copied out of them; like every reader of mapped
+        // weights, this relies on nobody rewriting them meanwhile.
+        let builder = unsafe { VarBuilder::from_mmaped_safetensors(&shards, *dtype, device) };
+        let builder = builder.map_err(|error| broken_weights(shards[0].clone(), error))?;
+        Ok(Weights::new(builder, names, self.place(SINGLE)))
+    }
+
+    /// The files listed in `model.safetensors.index.json`.
+    fn shards(&self) -> Result<Vec<PathBuf>> {
+        const INDEX: &str = "model.safetensors.index.json";
+        #[derive(serde::Deserialize)]
+        struct Index {
+            weight_map: std::collections::BTreeMap<String, String>,
+        }
+        let why = "nor model.safetensors. Weights in other formats can be converted with transformers: \
+                   `model.save_pretrained(folder)`";
+        let bytes = self.required(INDEX, why)?;
+        let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(INDEX), error))?;
+        let files: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
+        let missing = |name: &str| {
+            Error::file(self.place(name), format!("{INDEX} lists this shard, but it is not there: download it again"))
+        };
+        files.iter().map(|name| self.path(name)?.ok_or_else(|| missing(name))).collect()
+    }
+}
+
+/// A folder on disk by this path, or by this name under `$PELLUCID_MODELS`.
+fn local_folder(source: &str) -> Option<PathBuf> {
+    let shelf = std::env::var_os("PELLUCID_MODELS").map(|shelf| Path::new(&shelf).join(source));
+    [Some(PathBuf::from(source)), shelf]
+        .into_iter()
+        .flatten()
+        .find(|folder| folder.join("config.json").is_file())
+        .or_else(|| Some(PathBuf::from(source)).filter(|folder| folder.is_dir()))
+}
+
+fn looks_like_a_path(source: &str) -> bool {
+    source.starts_with(['.', '/', '~']) || source.contains('\\') || source.matches('/').count() > 1 || source.is_empty()
+}
+
+/// The names of the tensors in a safetensors file, from its header alone.
+fn names_in(path: &Path) -> Result<Vec<String>> {
+    // SAFETY: as in `Checkpoint::weights`.
+    let file = unsafe { candle_core::safetensors::MmapedSafetensors::new(path) };
+    let file = file.map_err(|error| broken_weights(path.to_owned(), error))?;
+    Ok(file.tensors().into_iter().map(|(name, _)| name).collect())
+}
+
+fn tensor_names(bytes: &[u8]) -> candle_core::Result<Vec<String>> {
+    let tensors = candle_core::safetensors::SliceSafetensors::new(bytes)?;
+    Ok(tensors.tensors().into_iter().map(|(name, _)| name).collect())
+}
+
+fn broken_weights(path: PathBuf, error: candle_core::Error) -> Error {
+    Error::file(
+        path,
+        format!("not a whole safetensors file ({error}): it is truncated or of another format; fetch it again"),
+    )
+}

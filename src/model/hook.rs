@@ -1,0 +1,185 @@
+//! Named places in a forward pass, and what may happen there.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+
+use crate::{Error, Result};
+
+/// A place in the network where the residual stream or an attention pattern can be seen.
+///
+/// Printed and parsed as a path, `blocks.3.attn.pattern`; layers count from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Site {
+    /// `embed`: the sum of the embeddings, before its normalisation, `(n,t,c)`.
+    Embed,
+    /// `blocks.L.resid_pre`: the block's input, `(n,t,c)`.
+    ResidPre(usize),
+    /// `blocks.L.attn.pattern`: the attention pattern, `(n,h,t,t)`, rows sum to one.
+    Pattern(usize),
+    /// `blocks.L.attn.out`: what attention adds to the residual stream, `(n,t,c)`.
+    AttnOut(usize),
+    /// `blocks.L.resid_mid`: between attention and the feed-forward network, `(n,t,c)`.
+    ResidMid(usize),
+    /// `blocks.L.mlp.out`: what the feed-forward network adds, `(n,t,c)`.
+    MlpOut(usize),
+    /// `blocks.L.resid_post`: the block's output, `(n,t,c)`.
+    ResidPost(usize),
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embed => write!(f, "embed"),
+            Self::ResidPre(l) => write!(f, "blocks.{l}.resid_pre"),
+            Self::Pattern(l) => write!(f, "blocks.{l}.attn.pattern"),
+            Self::AttnOut(l) => write!(f, "blocks.{l}.attn.out"),
+            Self::ResidMid(l) => write!(f, "blocks.{l}.resid_mid"),
+            Self::MlpOut(l) => write!(f, "blocks.{l}.mlp.out"),
+            Self::ResidPost(l) => write!(f, "blocks.{l}.resid_post"),
+        }
+    }
+}
+
+impl FromStr for Site {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let unknown =
+            || Error::argument(format!("no site is called `{name}`; sites look like `blocks.3.attn.pattern`"));
+        if name == "embed" {
+            return Ok(Self::Embed);
+        }
+        let (layer, rest) = name.strip_prefix("blocks.").and_then(|n| n.split_once('.')).ok_or_else(unknown)?;
+        let layer = layer.parse().map_err(|_| unknown())?;
+        let kinds = [Self::ResidPre, Self::Pattern, Self::AttnOut, Self::ResidMid, Self::MlpOut, Self::ResidPost];
+        let same = |site: &Site| site.to_string().ends_with(&format!(".{layer}.{rest}"));
+        kinds.map(|kind| kind(layer)).into_iter().find(same).ok_or_else(unknown)
+    }
+}
+
+/// Something that happens at named places of a forward pass. The forward shows it every site it `wants`.
+pub trait Hook {
+    /// Whether the tensor at this site is to be shown. Sites nobody wants stay inside fused kernels.
+    fn wants(&self, site: Site) -> bool;
+
+    /// Sees the tensor at a wanted site, and returns what the network goes on with.
+    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor>;
+}
+
+/// Sees nothing, changes nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clear;
+
+impl Hook for Clear {
+    fn wants(&self, _: Site) -> bool {
+        false
+    }
+
+    fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+}
+
+/// Keeps the tensors at its sites, detached from the graph.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    seen: BTreeMap<Site, Option<Tensor>>,
+}
+
+impl Record {
+    /// Records these sites.
+    pub fn new(sites: &[Site]) -> Self {
+        Self { seen: sites.iter().map(|site| (*site, None)).collect() }
+    }
+
+    /// What was seen at a site.
+    pub fn get(&self, site: Site) -> Result<&Tensor> {
+        self.seen.get(&site).and_then(Option::as_ref).ok_or_else(|| unseen(site))
+    }
+}
+
+impl Hook for Record {
+    fn wants(&self, site: Site) -> bool {
+        self.seen.contains_key(&site)
+    }
+
+    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
+        self.seen.insert(site, Some(x.detach()));
+        Ok(x)
+    }
+}
+
+/// Makes gradients at its sites readable: it adds a zero `Var` there, whose gradient is the site's.
+#[derive(Debug, Default)]
+pub struct Tap {
+    taps: BTreeMap<Site, Option<Var>>,
+}
+
+impl Tap {
+    /// Taps these sites.
+    pub fn new(sites: &[Site]) -> Self {
+        Self { taps: sites.iter().map(|site| (*site, None)).collect() }
+    }
+
+    /// The gradient that reached a site, of the shape the site has.
+    pub fn grad(&self, grads: &GradStore, site: Site) -> Result<Tensor> {
+        let tap = self.taps.get(&site).and_then(Option::as_ref).ok_or_else(|| unseen(site))?;
+        grads.get(tap).map(Tensor::detach).ok_or(Error::GraphCut)
+    }
+}
+
+impl Hook for Tap {
+    fn wants(&self, site: Site) -> bool {
+        self.taps.contains_key(&site)
+    }
+
+    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
+        let zero = Var::from_tensor(&x.zeros_like()?)?;
+        let tapped = (x + zero.as_tensor())?;
+        self.taps.insert(site, Some(zero));
+        Ok(tapped)
+    }
+}
+
+/// Replaces the tensor at one site: ablation, patching, steering.
+pub struct Edit {
+    site: Site,
+    change: Box<dyn FnMut(Tensor) -> Result<Tensor>>,
+}
+
+impl Edit {
+    /// At `site`, the network goes on with `change(x)`.
+    pub fn new(site: Site, change: impl FnMut(Tensor) -> Result<Tensor> + 'static) -> Self {
+        Self { site, change: Box::new(change) }
+    }
+
+    /// At `site`, the network goes on with zeros.
+    pub fn ablate(site: Site) -> Self {
+        Self::new(site, |x| Ok(x.zeros_like()?))
+    }
+
+    /// At `site`, the network goes on with a tensor recorded elsewhere.
+    pub fn patch(site: Site, with: Tensor) -> Self {
+        Self::new(site, move |x| Ok(with.broadcast_as(x.shape())?.contiguous()?))
+    }
+}
+
+impl Hook for Edit {
+    fn wants(&self, site: Site) -> bool {
+        site == self.site
+    }
+
+    fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
+        (self.change)(x)
+    }
+}
+
+fn unseen(site: Site) -> Error {
+    Error::argument(format!(
+        "nothing was seen at `{site}`: ask for it when making the hook, and run a forward pass first"
+    ))
+}

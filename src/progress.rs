@@ -1,0 +1,64 @@
+//! Progress of long work, where somebody can see it: a bar in a terminal, now and then a line in a notebook cell.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::kernel;
+
+/// Work shorter than this reports nothing.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Counts finished pieces of work and reports them.
+pub(crate) struct Progress {
+    what: String,
+    total: usize,
+    done: usize,
+    start: Instant,
+    next_line: Duration,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    pub fn new(what: &str, total: usize) -> Self {
+        Self { what: what.into(), total, done: 0, start: Instant::now(), next_line: PATIENCE, bar: None }
+    }
+
+    /// `count` more pieces are done.
+    pub fn advance(&mut self, count: usize) {
+        self.done += count;
+        if self.start.elapsed() < self.next_line {
+            return;
+        }
+        if kernel::in_notebook() {
+            self.line();
+        } else if std::io::stderr().is_terminal() {
+            self.draw();
+        }
+    }
+
+    fn line(&mut self) {
+        let passed = self.start.elapsed();
+        let left = passed.mul_f64(self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64);
+        println!("{}: {} of {}, about {} s left", self.what, self.done, self.total, left.as_secs());
+        self.next_line = passed + PATIENCE;
+    }
+
+    fn draw(&mut self) {
+        let bar = self.bar.get_or_insert_with(|| {
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta} left");
+            let bar = ProgressBar::new(self.total as u64).with_message(self.what.clone());
+            style.map_or(bar.clone(), |style| bar.with_style(style))
+        });
+        bar.set_position(self.done as u64);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

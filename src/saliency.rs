@@ -1,0 +1,155 @@
+//! Explanations from gradients at, or around, one point.
+
+use candle_core::{Device, Tensor};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::attribution::Attribution;
+use crate::grad::grad_at;
+use crate::integrated_gradients::fitting;
+use crate::progress::Progress;
+use crate::{Error, Result};
+
+/// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// Standard deviation, absolute, in the input's unit.
+    pub sigma: f64,
+    /// How many noisy copies.
+    pub draws: usize,
+    /// Same seed, same draws.
+    pub seed: u64,
+}
+
+impl Noise {
+    /// Gaussian noise of standard deviation `sigma`, `draws` times, from `seed`.
+    pub fn new(sigma: f64, draws: usize, seed: u64) -> Self {
+        Self { sigma, draws, seed }
+    }
+
+    /// Draws number `from..from + count` of noise for x, `(count,…)`, on x's device, in x's precision.
+    pub(crate) fn draw(&self, rng: &mut ChaCha8Rng, x: &Tensor, count: usize) -> Result<Tensor> {
+        let mut shape = vec![count];
+        shape.extend(x.dims());
+        let normal = |_| self.sigma * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, rng);
+        let noise: Vec<f64> = (0..count * x.elem_count()).map(normal).collect();
+        Ok(Tensor::from_vec(noise, shape, &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?)
+    }
+
+    pub(crate) fn rng(&self) -> Result<ChaCha8Rng> {
+        match self {
+            Self { draws: 0, .. } => Err(Error::argument("noise needs at least one draw")),
+            Self { sigma, .. } if !sigma.is_finite() || *sigma < 0.0 => {
+                Err(Error::argument(format!("σ must be a number ≥ 0, got {sigma}")))
+            }
+            _ => Ok(ChaCha8Rng::seed_from_u64(self.seed)),
+        }
+    }
+}
+
+/// `f: (n,…) → (n,)`, x `(…)` → ∇f(x) (Simonyan et al. 2013, arXiv 1312.6034, §3, with its sign).
+///
+/// Errors: those of [`grad_at`].
+///
+/// **When it misleads**: where f is flat, as after saturation, the gradient is zero however much the feature mattered.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[3.0f64, 5.0], &Device::Cpu)?;
+/// let product = |x: &Tensor| Ok((x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.squeeze(1)?);
+/// assert_eq!(gradient(product, &x)?.scores, [5.0, 3.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn gradient(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Attribution> {
+    Attribution::of_elements("gradient", &grad_at(f, &x.unsqueeze(0)?)?.squeeze(0)?)
+}
+
+/// `f: (n,…) → (n,)`, x `(…)` → x · ∇f(x) (Shrikumar et al. 2016, arXiv 1605.01713).
+///
+/// Errors: those of [`grad_at`].
+///
+/// **When it misleads**: it is the first step of Integrated Gradients from zero, taken for the whole way: exact for
+/// linear f, and for others without a law.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[3.0f64, 5.0], &Device::Cpu)?;
+/// assert_eq!(gradient_x_input(|x| Ok((x.sum(1)? * 2.0)?), &x)?.scores, [6.0, 10.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn gradient_x_input(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Attribution> {
+    let gradient = grad_at(f, &x.unsqueeze(0)?)?.squeeze(0)?;
+    Attribution::of_elements("gradient × input", &(x * gradient)?)
+}
+
+/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §3.1).
+///
+/// Errors: those of [`grad_at`]; no draws; a negative σ.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64], &Device::Cpu)?;
+/// let smooth = smooth_grad(|x| Ok(x.sqr()?.sum(1)?), &x, &Noise::new(0.1, 500, 0))?;
+/// assert!((smooth.scores[0] - 2.0).abs() < 0.05);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn smooth_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
+    let (mean, _) = moments(&f, x, noise)?;
+    noisy("SmoothGrad", &mean, noise)
+}
+
+/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)²], element by element (Hooker et al. 2019, arXiv 1806.10758, eq. 2). Unsigned.
+///
+/// Errors: those of [`smooth_grad`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64], &Device::Cpu)?;
+/// assert_eq!(smooth_grad_squared(|x| Ok((x.sum(1)? * 3.0)?), &x, &Noise::new(0.1, 5, 0))?.scores, [9.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn smooth_grad_squared(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
+    let (_, mean_square) = moments(&f, x, noise)?;
+    noisy("SmoothGrad²", &mean_square, noise)
+}
+
+/// `f: (n,…) → (n,)`, x `(…)` → Var[∇f(x + ε)], element by element (Adebayo et al. 2018, arXiv 1810.03307, eq. 3). Unsigned.
+///
+/// Errors: those of [`smooth_grad`].
+///
+/// **When it misleads**: it is zero wherever the gradient is constant, so a linear model gets no explanation at all.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64], &Device::Cpu)?;
+/// assert!(var_grad(|x| Ok((x.sum(1)? * 3.0)?), &x, &Noise::new(0.1, 5, 0))?.scores[0].abs() < 1e-12);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn var_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
+    let (mean, mean_square) = moments(&f, x, noise)?;
+    noisy("VarGrad", &(mean_square - mean.sqr()?)?, noise)
+}
+
+/// (E[g], E[g²]) of the gradient g at noisy copies of x.
+fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<(Tensor, Tensor)> {
+    let mut rng = noise.rng()?;
+    let mut progress = Progress::new("noisy gradients", noise.draws);
+    let (mut sum, mut squares) = (x.zeros_like()?, x.zeros_like()?);
+    let chunk = fitting(x);
+    for start in (0..noise.draws).step_by(chunk) {
+        let count = chunk.min(noise.draws - start);
+        let grads = grad_at(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?)?;
+        sum = (sum + grads.sum(0)?)?;
+        squares = (squares + grads.sqr()?.sum(0)?)?;
+        progress.advance(count);
+    }
+    let share = 1.0 / noise.draws as f64;
+    Ok(((sum * share)?, (squares * share)?))
+}
+
+fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
+    let attribution = Attribution::of_elements(method, scores)?;
+    let attribution = Attribution { seed: Some(noise.seed), ..attribution };
+    Ok(attribution.setting("σ", noise.sigma).setting("draws", noise.draws))
+}

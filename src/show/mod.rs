@@ -1,0 +1,3 @@
+//! Results as figures.
+/// Shown.
+pub trait Show {}

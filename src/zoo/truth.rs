@@ -1,0 +1,79 @@
+//! The explanations that are right: which words of which held-out sentences decide.
+
+use serde::Deserialize;
+
+use super::files;
+use crate::Result;
+
+/// What is known about an embedded model.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Truth {
+    /// Where the sentences come from and what decides their labels, in words.
+    pub about: String,
+    /// The classes, by number.
+    pub labels: Vec<String>,
+    /// The share of the held-out sentences that the model labels rightly.
+    pub accuracy: f64,
+    /// The held-out sentences.
+    pub sentences: Vec<Sentence>,
+}
+
+/// A sentence the model was not trained on.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sentence {
+    /// The sentence.
+    pub text: String,
+    /// Its right class.
+    pub label: usize,
+    /// The words that have a say, and which.
+    pub roles: Vec<Role>,
+}
+
+/// A word that has a say in its sentence's label.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Role {
+    /// The word.
+    pub word: String,
+    /// Where it starts, in characters.
+    pub start: usize,
+    /// Where it ends, in characters, exclusive.
+    pub end: usize,
+    /// What it does.
+    #[serde(rename = "role")]
+    pub kind: RoleKind,
+}
+
+/// What a word does to its sentence's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RoleKind {
+    /// It carries the opinion: «loved», «dull».
+    Sentiment,
+    /// It turns the opinion round: «not», «nobody».
+    Negator,
+    /// It makes the opinion stronger: «absolutely».
+    Intensifier,
+    /// It stands in the clause before «but», and has no say.
+    Conceded,
+    /// It is the «but».
+    Contrast,
+}
+
+impl Truth {
+    /// The truth about an embedded model, by its full name.
+    ///
+    /// Errors: no embedded model of that name.
+    ///
+    /// ```
+    /// # use pellucid::zoo::{RoleKind, Truth};
+    /// let truth = Truth::of("pellucid/tiny-bert-sentiment")?;
+    /// assert!(truth.accuracy > 0.97);
+    /// assert!(truth.sentences[0].roles.iter().any(|role| role.kind == RoleKind::Sentiment));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn of(model: &str) -> Result<Self> {
+        let files = files(model.strip_prefix("pellucid/").unwrap_or(model))?;
+        let truth = files.iter().find(|file| file.0 == "truth.json").map_or(&b"null"[..], |file| file.1);
+        Ok(serde_json::from_slice(truth)?)
+    }
+}
