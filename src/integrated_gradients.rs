@@ -143,6 +143,41 @@ fn path_gradient(
     Ok(total)
 }
 
+/// How the completeness gap falls as steps are added.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Convergence {
+    /// For each rule, (number of steps, relative gap).
+    pub curves: Vec<(Quadrature, Vec<(usize, f64)>)>,
+}
+
+/// `f: (n,…) → (n,)`, x `(…)`, x′ `(…)` → the relative completeness gap for every rule and number of steps.
+///
+/// Errors: those of [`integrated_gradients`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let (x, zero) = (Tensor::new(&[1.0f64], &Device::Cpu)?, Tensor::new(&[0.0f64], &Device::Cpu)?);
+/// let cubic = |x: &Tensor| Ok(x.powf(3.0)?.sum(1)?);
+/// let gaps = convergence(cubic, &x, &zero, &[Quadrature::GaussLegendre, Quadrature::Right], &[2, 4])?;
+/// assert!(gaps.curves[0].1[0].1 < 1e-12);                     // two Gauss–Legendre nodes are exact for a cubic
+/// assert!(gaps.curves[1].1[1].1 > 0.1);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn convergence(
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    baseline: &Tensor,
+    rules: &[Quadrature],
+    counts: &[usize],
+) -> Result<Convergence> {
+    let gap = |rule: Quadrature, count: usize| {
+        let completeness = attribute(&f, x, baseline, &Steps::new(rule, count))?.completeness;
+        Ok((count, completeness.map_or(f64::NAN, |law| law.relative_gap)))
+    };
+    let curve = |&rule: &Quadrature| Ok((rule, counts.iter().map(|&count| gap(rule, count)).collect::<Result<_>>()?));
+    Ok(Convergence { curves: rules.iter().map(curve).collect::<Result<_>>()? })
+}
+
 /// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory.
 pub(crate) fn fitting(x: &Tensor) -> usize {
     const ELEMENTS: usize = 1 << 19;

@@ -66,7 +66,7 @@ pub use attribution::{Attribution, Completeness, Features};
 pub use candle_core;
 pub use error::{Error, Result};
 pub use grad::{grad_at, grad_check};
-pub use integrated_gradients::{Steps, integrated_gradients};
+pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
 pub use path::{Quadrature, interpolate, riemann_sum};
 pub use rollout::{HeadFusion, Rollout, rollout};
 pub use saliency::{Noise, gradient, gradient_x_input, smooth_grad, smooth_grad_squared, var_grad};
@@ -77,12 +77,13 @@ pub mod prelude {
     pub use crate::model::hook::{Clear, Edit, Hook, Record, Site, Tap};
     pub use crate::model::text::{Text, Token};
     pub use crate::model::{Baseline, Bert, Load};
-    pub use crate::show::Show;
+    pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Series, Show};
     pub use crate::zoo::Truth;
     pub use crate::{
-        Attribution, Completeness, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result, Rollout, Steps,
-        Target, ablate, embedding_sensitivity, feature_ablation, grad_at, grad_check, gradient, gradient_x_input,
-        integrated_gradients, interpolate, occlusion, riemann_sum, rollout, smooth_grad, smooth_grad_squared, var_grad,
+        Attribution, Completeness, Convergence, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result,
+        Rollout, Steps, Target, ablate, convergence, embedding_sensitivity, feature_ablation, grad_at, grad_check,
+        gradient, gradient_x_input, integrated_gradients, interpolate, occlusion, riemann_sum, rollout, smooth_grad,
+        smooth_grad_squared, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -1,3 +1,115 @@
-//! Results as figures.
-/// Shown.
-pub trait Show {}
+//! Results as figures: in a notebook cell, in a terminal, in a file.
+//!
+//! In a notebook the last expression of a cell is shown by itself, because evcxr looks for `evcxr_display`. Every figure is
+//! HTML that needs no script and no network, with a text twin; curves and bars are, besides, charts of the plotly crate,
+//! which JupyterLab brings to life.
+
+mod chart;
+mod comparison;
+mod drawing;
+mod heads;
+mod law;
+mod live;
+mod palette;
+mod strip;
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+pub use chart::{Chart, Series};
+pub use comparison::Comparison;
+pub use heads::{HeadGrid, Heatmap};
+pub use strip::HeatStrip;
+
+use crate::{Error, Result};
+
+/// Something that can be looked at.
+pub trait Show {
+    /// The figure as plain text, for a terminal.
+    fn text(&self) -> String;
+
+    /// The figure as self-contained HTML: no scripts, no network, everything escaped.
+    fn html(&self) -> String;
+
+    /// The figure as a plotly chart, where it is one: JSON with `data` and `layout`.
+    fn plotly(&self) -> Option<String> {
+        None
+    }
+
+    /// The figure as one SVG picture, where it is one.
+    fn svg(&self) -> Option<String> {
+        None
+    }
+
+    /// Shows the figure as a notebook cell's output. evcxr calls this for a cell's last expression.
+    fn evcxr_display(&self) {
+        let mut out = String::new();
+        let parts = [
+            ("application/vnd.plotly.v1+json", self.plotly()),
+            ("text/html", Some(self.html())),
+            ("text/plain", Some(self.text())),
+        ];
+        for (mime, content) in parts.into_iter().filter_map(|(mime, content)| Some((mime, content?))) {
+            let _ = write!(out, "EVCXR_BEGIN_CONTENT {mime}\n{content}\nEVCXR_END_CONTENT\n");
+        }
+        // A notebook that has gone away takes no figures; that is no reason to panic.
+        let _ = std::io::stdout().lock().write_all(out.as_bytes());
+    }
+
+    /// Writes the figure to a file: `.html`, `.svg`, `.txt`, or `.json` for a plotly chart.
+    ///
+    /// Errors: another ending; a picture of something that is none; a file that cannot be written.
+    fn save(&self, path: impl AsRef<Path>) -> Result<()>
+    where
+        Self: Sized,
+    {
+        let path = path.as_ref();
+        let content = match path.extension().and_then(|ending| ending.to_str()) {
+            Some("html") => Some(page(&self.html())),
+            Some("txt") => Some(self.text()),
+            Some("svg") => self.svg(),
+            Some("json") => self.plotly(),
+            _ => None,
+        };
+        let content = content.ok_or_else(|| {
+            Error::file(
+                path,
+                "figures are saved as .html or .txt; charts and attention maps also as .svg, charts as .json",
+            )
+        })?;
+        std::fs::write(path, content).map_err(|error| Error::file(path, error))
+    }
+}
+
+/// A figure as a page of its own.
+fn page(figure: &str) -> String {
+    maud::html! {
+        (maud::DOCTYPE)
+        html lang="en" {
+            head { meta charset="utf-8"; title { "pellucid" } }
+            body style="font-family: sans-serif; margin: 2em" { (maud::PreEscaped(figure)) }
+        }
+    }
+    .into_string()
+}
+
+/// A picture inside HTML, which survives where scripts and inline SVG are stripped.
+fn picture(svg: &str, what: &str) -> maud::Markup {
+    let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg));
+    maud::html! { img src=(source) alt=(what) style="max-width: 100%; background-color: #ffffff"; }
+}
+
+/// A number with its sign and four significant digits.
+fn signed(x: f64) -> String {
+    let digits = if x == 0.0 { 3 } else { (3 - x.abs().log10().floor() as i32).clamp(0, 6) };
+    match x.abs() {
+        small if small != 0.0 && small < 1e-4 => format!("{x:+.2e}"),
+        large if large >= 1e6 => format!("{x:+.3e}"),
+        _ => format!("{x:+.*}", digits as usize),
+    }
+    .replace('-', "−")
+}

@@ -85,8 +85,9 @@ pub fn python(lab: &Lab) -> Command {
 /// Becomes JupyterLab, so that Ctrl-C and its question reach nobody else.
 pub fn open(lab: &Lab, arguments: &[String]) -> Result<()> {
     let mut jupyter = python(lab);
+    let kernel = "--MultiKernelManager.default_kernel_name=pellucid";
     jupyter
-        .args(["-m", "jupyterlab", "--notebook-dir"])
+        .args(["-m", "jupyterlab", kernel, "--notebook-dir"])
         .arg(lab.notebooks())
         .args(arguments);
     turn_into(&mut jupyter)

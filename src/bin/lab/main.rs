@@ -17,6 +17,7 @@ mod warm;
 mod weights;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -56,11 +57,22 @@ enum Task {
     Kernel { connection_file: PathBuf },
 }
 
-fn main() -> Result<()> {
-    let lab = Lab::here()?;
-    let task = Arguments::parse().command.unwrap_or(Task::Open {
+fn main() -> ExitCode {
+    let task = Arguments::parse().command;
+    let open = Task::Open {
         jupyter: Vec::new(),
-    });
+    };
+    match perform(task.unwrap_or(open)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    let lab = Lab::here()?;
     if let Task::Kernel { connection_file } = task {
         return pool::become_kernel(&lab, &connection_file);
     }

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use crate::place::{self, Lab};
 use crate::process::turn_into;
@@ -15,7 +15,7 @@ use crate::process::turn_into;
 /// as the kernel lives, however it ends.
 pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
     let (folder, lock) = match std::env::var("LAB_KERNEL") {
-        Ok(name) => claim(lab, &name)?.context("this build folder is in use")?,
+        Ok(name) => waited_for(lab, &name)?,
         Err(_) => first_free(lab)?,
     };
     let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
@@ -38,18 +38,26 @@ fn first_free(lab: &Lab) -> Result<(String, File)> {
     bail!("64 kernels are running; shut some down")
 }
 
-/// A folder and its lock, or nothing when another kernel holds it.
+/// This folder and its lock, or nothing when another kernel holds it.
 fn claim(lab: &Lab, name: &str) -> Result<Option<(String, File)>> {
+    let (folder, lock) = lockable(lab, name)?;
+    Ok(lock.try_lock().is_ok().then_some((folder, lock)))
+}
+
+/// This very folder, if need be after a kernel that is just ending.
+fn waited_for(lab: &Lab, name: &str) -> Result<(String, File)> {
+    let (folder, lock) = lockable(lab, name)?;
+    lock.lock()?;
+    Ok((folder, lock))
+}
+
+fn lockable(lab: &Lab, name: &str) -> Result<(String, File)> {
     let folder = format!("kernels/{name}");
     fs::create_dir_all(lab.at(&folder))?;
-    let path = lab.at(&format!("{folder}.lock"));
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(path)?;
-    Ok(lock.try_lock().is_ok().then_some((folder, lock)))
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    let lock = options.open(lab.at(&format!("{folder}.lock")))?;
+    Ok((folder, lock))
 }
 
 /// A copy carries the stamp of the warm folder it was made from; renaming it last makes it whole or absent.

@@ -1,7 +1,7 @@
 //! Other programs: watched, when they take long, or turned into.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, IsTerminal};
+use std::io::{BufRead, BufReader};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,11 @@ pub fn watch(what: &str, command: &mut Command) -> Result<()> {
     let tail = follow(what, BufReader::new(reader));
     match child.wait()? {
         status if status.success() => Ok(()),
-        status => bail!("{what}: {status}\n\n{}", Vec::from(tail).join("\n")),
+        status => bail!(
+            "{what} failed ({status}); it last said:\n\n{}\n\n\
+             When the cause is out of the way, `cargo lab` goes on from here.",
+            Vec::from(tail).join("\n")
+        ),
     }
 }
 
@@ -61,15 +65,15 @@ enum Display {
 
 impl Display {
     fn new(what: &str) -> Display {
-        if !std::io::stderr().is_terminal() {
-            eprintln!("{what} …");
+        let style = ProgressStyle::with_template("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
+        let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
+        if spinner.is_hidden() {
+            eprintln!("{what} …"); // no terminal that can rewrite a line
             return Display::Log {
                 since: Instant::now(),
                 last: Instant::now(),
             };
         }
-        let style = ProgressStyle::with_template("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
-        let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
         spinner.set_style(style.expect("the template is well-formed"));
         spinner.enable_steady_tick(Duration::from_millis(100));
         Display::Spinner(spinner)

@@ -1,0 +1,135 @@
+//! Curves and bars: a plotly chart for JupyterLab, and the same as a static picture.
+
+use super::law::law;
+use super::strip::names;
+use super::{Show, drawing, live, picture, signed};
+use crate::attribution::Attribution;
+use crate::integrated_gradients::Convergence;
+
+/// A named curve.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// What the legend calls it.
+    pub name: String,
+    /// (x, y), x ascending.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Curves over a common x, or one bar per label.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    pub(super) title: String,
+    pub(super) x: String,
+    pub(super) y: String,
+    pub(super) log: bool,
+    pub(super) data: Data,
+    note: String,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Data {
+    Curves(Vec<Series>),
+    Bars(Vec<(String, f64)>),
+}
+
+impl Chart {
+    /// Curves, with what the axes show.
+    pub fn curves(title: &str, x: &str, y: &str, series: Vec<Series>) -> Self {
+        let data = Data::Curves(series);
+        Self { title: title.into(), x: x.into(), y: y.into(), log: false, data, note: String::new() }
+    }
+
+    /// One horizontal bar per label, top to bottom.
+    pub fn bars(title: &str, x: &str, bars: Vec<(String, f64)>) -> Self {
+        let data = Data::Bars(bars);
+        Self { title: title.into(), x: x.into(), y: String::new(), log: false, data, note: String::new() }
+    }
+
+    /// Both axes logarithmic; points that are not positive are left out.
+    pub fn log_log(self) -> Self {
+        Self { log: true, ..self }
+    }
+
+    /// With a line of text underneath.
+    pub fn note(self, note: &str) -> Self {
+        Self { note: note.into(), ..self }
+    }
+
+    /// The points that can be drawn.
+    pub(super) fn drawn<'a>(&self, series: &'a Series) -> impl Iterator<Item = (f64, f64)> + 'a {
+        let log = self.log;
+        let finite = series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
+        finite.filter(move |(x, y)| !log || (*x > 0.0 && *y > 0.0))
+    }
+}
+
+impl Attribution {
+    /// The scores as bars, in the text's order.
+    pub fn bars(&self) -> Chart {
+        let bars = names(self).into_iter().zip(self.scores.iter().copied()).collect();
+        Chart::bars(&format!("{}, {}", self.method, self.target), "score", bars).note(&law(self))
+    }
+}
+
+impl Convergence {
+    /// The relative completeness gap over the number of steps, one curve per rule.
+    pub fn chart(&self) -> Chart {
+        let points = |gaps: &[(usize, f64)]| gaps.iter().map(|&(n, gap)| (n as f64, gap)).collect();
+        let series = self.curves.iter().map(|(rule, gaps)| Series { name: rule.to_string(), points: points(gaps) });
+        let title = "Completeness gap over steps";
+        Chart::curves(title, "steps", "relative gap", series.collect())
+            .log_log()
+            .note("lower is better; both axes logarithmic")
+    }
+}
+
+impl Show for Convergence {
+    fn text(&self) -> String {
+        self.chart().text()
+    }
+
+    fn html(&self) -> String {
+        self.chart().html()
+    }
+
+    fn plotly(&self) -> Option<String> {
+        self.chart().plotly()
+    }
+
+    fn svg(&self) -> Option<String> {
+        self.chart().svg()
+    }
+}
+
+impl Show for Chart {
+    fn text(&self) -> String {
+        let body: String = match &self.data {
+            Data::Bars(bars) => bars.iter().map(|(label, value)| format!("{label:>16} {}\n", signed(*value))).collect(),
+            Data::Curves(series) => series.iter().map(|series| curve_text(series, self.drawn(series))).collect(),
+        };
+        format!("{}\n{body}{}", self.title, self.note)
+    }
+
+    fn html(&self) -> String {
+        maud::html! {
+            div style="font-family: sans-serif" {
+                (picture(&drawing::of(self), &self.title))
+                div style="font-size: 80%" { (self.note) }
+            }
+        }
+        .into_string()
+    }
+
+    fn plotly(&self) -> Option<String> {
+        Some(live::of(self).to_json())
+    }
+
+    fn svg(&self) -> Option<String> {
+        Some(drawing::of(self))
+    }
+}
+
+fn curve_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
+    let points: Vec<_> = points.map(|(x, y)| format!("{x}: {y:.2e}")).collect();
+    format!("{:>16}  {}\n", series.name, points.join("  "))
+}

@@ -1,0 +1,190 @@
+//! Charts as static SVG pictures: what GitHub, print and an untrusted notebook show.
+
+use maud::{Markup, html};
+
+use super::chart::{Chart, Data, Series};
+use super::palette::{SERIES, diverging, hex};
+use super::signed;
+
+/// The frame that data is drawn in, in pixels, and the values at its edges.
+struct Plane {
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+    x: (f64, f64),
+    y: (f64, f64),
+}
+
+impl Plane {
+    fn x(&self, value: f64) -> f64 {
+        self.left + (value - self.x.0) / (self.x.1 - self.x.0) * (self.right - self.left)
+    }
+
+    fn y(&self, value: f64) -> f64 {
+        self.bottom - (value - self.y.0) / (self.y.1 - self.y.0) * (self.bottom - self.top)
+    }
+}
+
+const WIDTH: f64 = 720.0;
+const GREY: &str = "#444444";
+const MESH: &str = "#e0e0e0";
+
+/// The chart as an SVG document.
+pub(super) fn of(chart: &Chart) -> String {
+    let (height, body) = match &chart.data {
+        Data::Curves(series) => curves(chart, series),
+        Data::Bars(bars) => self::bars(chart, bars),
+    };
+    document(
+        WIDTH,
+        height,
+        html! {
+            text x=(WIDTH / 2.0) y="22" text-anchor="middle" font-size="15" font-weight="bold" { (chart.title) }
+            (body)
+        },
+    )
+}
+
+/// An SVG document on white, so that it reads in a dark notebook too.
+pub(super) fn document(width: f64, height: f64, body: Markup) -> String {
+    let view = format!("0 0 {width} {height}");
+    html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height) viewBox=(view) font-family="sans-serif" fill=(GREY) {
+            rect width="100%" height="100%" fill="#ffffff" {}
+            (body)
+        }
+    }
+    .into_string()
+}
+
+fn curves(chart: &Chart, series: &[Series]) -> (f64, Markup) {
+    let place = |value: f64| if chart.log { value.log10() } else { value };
+    let points = |s| chart.drawn(s).map(|(x, y)| (place(x), place(y))).collect::<Vec<_>>();
+    let curves: Vec<Vec<(f64, f64)>> = series.iter().map(points).collect();
+    let legend = 10.0 + 7.5 * series.iter().map(|s| s.name.chars().count()).max().unwrap_or(0) as f64 + 30.0;
+    let (x, y) = (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1)));
+    let plane = Plane { left: 80.0, top: 40.0, right: WIDTH - legend - 15.0, bottom: 350.0, x, y };
+    let body = html! {
+        (axes(chart, &plane))
+        @for (i, curve) in curves.iter().enumerate() { (line(&plane, i, curve)) }
+        @for (i, series) in series.iter().enumerate() { (legend_entry(&plane, i, &series.name)) }
+    };
+    (400.0, body)
+}
+
+/// Ticks, mesh and labels of both axes.
+fn axes(chart: &Chart, plane: &Plane) -> Markup {
+    let (across, up) = ((plane.left + plane.right) / 2.0, (plane.top + plane.bottom) / 2.0);
+    html! {
+        g font-size="12" {
+            @for tick in ticks(plane.x, chart.log) {
+                line x1=(plane.x(tick)) x2=(plane.x(tick)) y1=(plane.top) y2=(plane.bottom) stroke=(MESH) {}
+                text x=(plane.x(tick)) y=(plane.bottom + 18.0) text-anchor="middle" { (tick_label(tick, chart.log)) }
+            }
+            @for tick in ticks(plane.y, chart.log) {
+                line x1=(plane.left) x2=(plane.right) y1=(plane.y(tick)) y2=(plane.y(tick)) stroke=(MESH) {}
+                text x=(plane.left - 8.0) y=(plane.y(tick) + 4.0) text-anchor="end" { (tick_label(tick, chart.log)) }
+            }
+            text x=(across) y=(plane.bottom + 40.0) text-anchor="middle" { (chart.x) }
+            text x="18" y=(up) text-anchor="middle" transform=(format!("rotate(-90 18 {up})")) { (chart.y) }
+        }
+    }
+}
+
+/// Curves are told apart by their dashes as well as by their colours.
+fn line(plane: &Plane, i: usize, curve: &[(f64, f64)]) -> Markup {
+    let at = |&(x, y): &(f64, f64)| format!("{:.1},{:.1}", plane.x(x), plane.y(y));
+    let points = curve.iter().map(at).collect::<Vec<_>>().join(" ");
+    html! {
+        polyline points=(points) fill="none" stroke=(colour(i)) stroke-width="2" stroke-dasharray=(dash(i)) {}
+        @for &(x, y) in curve { circle cx=(plane.x(x)) cy=(plane.y(y)) r="2.5" fill=(colour(i)) {} }
+    }
+}
+
+fn legend_entry(plane: &Plane, i: usize, name: &str) -> Markup {
+    let (x, y) = (plane.right + 12.0, plane.top + 10.0 + 20.0 * i as f64);
+    html! {
+        line x1=(x) x2=(x + 24.0) y1=(y) y2=(y) stroke=(colour(i)) stroke-width="2" stroke-dasharray=(dash(i)) {}
+        text x=(x + 30.0) y=(y + 4.0) font-size="12" { (name) }
+    }
+}
+
+fn colour(i: usize) -> String {
+    hex(SERIES[i % SERIES.len()])
+}
+
+fn dash(i: usize) -> &'static str {
+    ["none", "7 4", "2 3", "9 3 2 3", "14 4"][i % 5]
+}
+
+/// How tall a picture of so many bars is.
+pub(super) fn bars_height(bars: &[(String, f64)]) -> f64 {
+    90.0 + 22.0 * bars.len() as f64
+}
+
+fn bars(chart: &Chart, bars: &[(String, f64)]) -> (f64, Markup) {
+    let longest = bars.iter().map(|bar| bar.0.chars().count()).max().unwrap_or(0).min(28);
+    let scale = bars.iter().map(|bar| bar.1.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let (low, high) = bars.iter().fold((0f64, 0f64), |(low, high), bar| (low.min(bar.1), high.max(bar.1)));
+    let room = 0.14 * (high - low).max(f64::MIN_POSITIVE);
+    let x = (if low < 0.0 { low - room } else { 0.0 }, if high > 0.0 || low == 0.0 { high + room } else { 0.0 });
+    let bottom = bars_height(bars) - 50.0;
+    let y = (bars.len().max(1) as f64, 0.0);
+    let plane = Plane { left: 24.0 + 8.0 * longest as f64, top: 40.0, right: WIDTH - 20.0, bottom, x, y };
+    let body = html! {
+        g font-size="12" {
+            @for tick in ticks(plane.x, false) {
+                line x1=(plane.x(tick)) x2=(plane.x(tick)) y1=(plane.top) y2=(bottom) stroke=(MESH) {}
+                text x=(plane.x(tick)) y=(bottom + 18.0) text-anchor="middle" { (tick_label(tick, false)) }
+            }
+            text x=((plane.left + plane.right) / 2.0) y=(bottom + 38.0) text-anchor="middle" { (chart.x) }
+            @for (i, (label, value)) in bars.iter().enumerate() { (bar(&plane, i, label, *value, value / scale)) }
+            line x1=(plane.x(0.0)) x2=(plane.x(0.0)) y1=(plane.top) y2=(bottom) stroke=(GREY) {}
+        }
+    };
+    (bars_height(bars), body)
+}
+
+fn bar(plane: &Plane, row: usize, label: &str, value: f64, shade: f64) -> Markup {
+    let (zero, end, y) = (plane.x(0.0), plane.x(value), plane.y(row as f64));
+    let (anchor, beside) = if value < 0.0 { ("end", end - 5.0) } else { ("start", end + 5.0) };
+    html! {
+        rect x=(zero.min(end)) y=(y + 3.0) width=((end - zero).abs()) height="16" fill=(hex(diverging(shade))) stroke="#777777" {}
+        text x=(plane.left - 8.0) y=(y + 15.0) text-anchor="end" { (shortened(label, 28)) }
+        text x=(beside) y=(y + 15.0) text-anchor=(anchor) font-size="11" { (signed(value)) }
+    }
+}
+
+/// At most `most` characters, the last an ellipsis if some were left out.
+pub(super) fn shortened(label: &str, most: usize) -> String {
+    match label.chars().count() > most {
+        true => label.chars().take(most - 1).chain(['…']).collect(),
+        false => label.into(),
+    }
+}
+
+/// The least and the greatest value, with a little room.
+fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let room = 0.05 * (high - low);
+    if low < high { (low - room, high + room) } else { (low - 1.0, low + 1.0) }
+}
+
+/// Round numbers within a span; whole powers of ten on a logarithmic axis.
+fn ticks((low, high): (f64, f64), log: bool) -> Vec<f64> {
+    let rough = (high - low) / 6.0;
+    let power = 10f64.powf(rough.log10().floor());
+    let nice = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
+    let step = if log { nice.max(1.0).round() } else { nice };
+    let first = (low / step).ceil() as i64;
+    (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= high).collect()
+}
+
+fn tick_label(tick: f64, log: bool) -> String {
+    match log {
+        true if (0.0..4.0).contains(&tick) => format!("{}", 10f64.powf(tick).round()),
+        true => format!("1e{tick:.0}").replace('-', "−"),
+        false => format!("{:.3}", tick).trim_end_matches('0').trim_end_matches('.').replace('-', "−"),
+    }
+}

@@ -1,0 +1,179 @@
+//! Attention patterns: one head with its words, and all heads at a glance.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use candle_core::Tensor;
+use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use maud::{Markup, html};
+
+use super::drawing::{document, shortened};
+use super::palette::{hex, sequential};
+use super::{Show, picture};
+use crate::grad::numbers;
+use crate::model::text::Text;
+use crate::{Error, Result};
+
+/// One head's attention as a labelled map: rows are queries, columns are keys, rows sum to one.
+#[derive(Clone, Debug)]
+pub struct Heatmap {
+    title: String,
+    labels: Vec<String>,
+    weights: Vec<f64>,
+}
+
+impl Heatmap {
+    /// Head `head` of one layer's pattern `(1,h,t,t)` over a text of t tokens.
+    ///
+    /// Errors: a head that does not exist; a pattern of another text.
+    pub fn new(pattern: &Tensor, head: usize, text: &Text) -> Result<Self> {
+        let heads = heads_of(pattern, text)?;
+        let count = heads.len();
+        let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
+        let labels = text.tokens().iter().map(|token| token.text.clone()).collect();
+        Ok(Self { title: format!("attention of head {head}"), labels, weights })
+    }
+
+    fn draw(&self) -> String {
+        const CELL: f64 = 24.0;
+        let t = self.labels.len();
+        let margin = 16.0 + 7.5 * self.labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).min(16) as f64;
+        let side = t as f64 * CELL;
+        let middle = |i: usize| margin + (i as f64 + 0.5) * CELL;
+        let body = html! {
+            text x="8" y="18" font-size="13" { (self.title) }
+            g transform="translate(0 20)" font-size="12" {
+                @for (i, label) in self.labels.iter().enumerate() {
+                    @let label = shortened(label, 16);
+                    text x=(margin - 6.0) y=(middle(i) + 4.0) text-anchor="end" { (label) }
+                    text transform=(format!("translate({} {}) rotate(-60)", middle(i) + 4.0, margin - 6.0)) { (label) }
+                }
+                @for (i, &weight) in self.weights.iter().enumerate() { (cell(i, t, margin, CELL, weight)) }
+                rect x=(margin) y=(margin) width=(side) height=(side) fill="none" stroke="#777777" {}
+                (scale(margin + side + 16.0, margin))
+            }
+        };
+        document(margin + side + 90.0, margin + side + 40.0, body)
+    }
+}
+
+fn cell(i: usize, t: usize, margin: f64, size: f64, weight: f64) -> Markup {
+    let (x, y) = (margin + (i % t) as f64 * size, margin + (i / t) as f64 * size);
+    html! { rect x=(x) y=(y) width=(size) height=(size) fill=(hex(sequential(weight))) { title { (format!("{weight:.3}")) } } }
+}
+
+/// The colours from 0 to 1, top down.
+fn scale(x: f64, y: f64) -> Markup {
+    html! {
+        @for step in 0..=10 {
+            rect x=(x) y=(y + 10.0 * f64::from(step)) width="14" height="10" fill=(hex(sequential(f64::from(step) / 10.0))) {}
+        }
+        rect x=(x) y=(y) width="14" height="110" fill="none" stroke="#777777" {}
+        text x=(x + 20.0) y=(y + 10.0) font-size="12" { "0" }
+        text x=(x + 20.0) y=(y + 108.0) font-size="12" { "1" }
+    }
+}
+
+impl Show for Heatmap {
+    fn text(&self) -> String {
+        let row = |(label, row): (&String, &[f64])| {
+            let weights: Vec<_> = row.iter().map(|weight| format!("{weight:.2}")).collect();
+            format!("{:>16} {}\n", shortened(label, 16), weights.join(" "))
+        };
+        let rows: String = self.labels.iter().zip(self.weights.chunks(self.labels.len().max(1))).map(row).collect();
+        format!("{}\n{rows}", self.title)
+    }
+
+    fn html(&self) -> String {
+        picture(&self.draw(), &self.title).into_string()
+    }
+
+    fn svg(&self) -> Option<String> {
+        Some(self.draw())
+    }
+}
+
+/// All heads of all layers as small maps: a row per layer, a column per head.
+#[derive(Clone, Debug)]
+pub struct HeadGrid {
+    layers: Vec<Vec<Vec<f64>>>,
+    tokens: usize,
+}
+
+impl HeadGrid {
+    /// From `L × (1,h,t,t)` patterns, as [`Bert::attention`](crate::model::Bert::attention) yields them.
+    ///
+    /// Errors: patterns of another text.
+    pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
+        let layers = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
+        Ok(Self { layers, tokens: text.len() })
+    }
+
+    fn draw(&self) -> Result<String> {
+        const GAP: f64 = 8.0;
+        let columns = self.layers.iter().map(Vec::len).max().unwrap_or(0);
+        let size = (880.0 / columns.max(1) as f64 - GAP).clamp(40.0, 120.0);
+        let at = |i: usize| i as f64 * (size + GAP);
+        let maps: Vec<Vec<String>> =
+            self.layers.iter().map(|heads| heads.iter().map(|h| self.map(h)).collect()).collect::<Result<_>>()?;
+        let body = html! {
+            g font-size="12" {
+                @for head in 0..columns { text x=(70.0 + at(head) + size / 2.0) y="20" text-anchor="middle" { "head " (head) } }
+                @for (layer, heads) in maps.iter().enumerate() {
+                    text x="8" y=(34.0 + at(layer) + size / 2.0) { "layer " (layer) }
+                    @for (head, map) in heads.iter().enumerate() {
+                        image x=(70.0 + at(head)) y=(30.0 + at(layer)) width=(size) height=(size) href=(map) style="image-rendering: pixelated" {}
+                        rect x=(70.0 + at(head)) y=(30.0 + at(layer)) width=(size) height=(size) fill="none" stroke="#aaaaaa" {}
+                    }
+                }
+                (scale(80.0 + at(columns), 30.0))
+            }
+        };
+        Ok(document(130.0 + at(columns), (30.0 + at(self.layers.len())).max(160.0), body))
+    }
+
+    /// One head as a picture of t × t pixels.
+    fn map(&self, weights: &[f64]) -> Result<String> {
+        let pixels: Vec<u8> = weights.iter().flat_map(|&weight| sequential(weight)).collect();
+        let (mut png, t) = (Vec::new(), self.tokens as u32);
+        let encoded = PngEncoder::new(&mut png).write_image(&pixels, t, t, ExtendedColorType::Rgb8);
+        encoded.map_err(|error| Error::argument(format!("an attention map could not be drawn: {error}")))?;
+        Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+    }
+}
+
+impl Show for HeadGrid {
+    fn text(&self) -> String {
+        let diagonal =
+            |head: &Vec<f64>| (0..self.tokens).map(|i| head[i * self.tokens + i]).sum::<f64>() / self.tokens as f64;
+        let first = |head: &Vec<f64>| (0..self.tokens).map(|i| head[i * self.tokens]).sum::<f64>() / self.tokens as f64;
+        let describe = |head: &Vec<f64>| format!("{:.2}/{:.2}", diagonal(head), first(head));
+        let row = |(layer, heads): (usize, &Vec<Vec<f64>>)| {
+            let heads: Vec<_> = heads.iter().map(describe).collect();
+            format!("layer {layer:>2}  {}\n", heads.join("  "))
+        };
+        let rows: String = self.layers.iter().enumerate().map(row).collect();
+        format!("attention of every head: mean weight on the token itself / on the first token\n{rows}")
+    }
+
+    fn html(&self) -> String {
+        match self.draw() {
+            Ok(svg) => picture(&svg, "attention patterns, a row per layer, a column per head").into_string(),
+            Err(error) => html! { pre { (error) } }.into_string(),
+        }
+    }
+
+    fn svg(&self) -> Option<String> {
+        self.draw().ok()
+    }
+}
+
+/// A pattern `(1,h,t,t)` as h lists of t·t weights.
+fn heads_of(pattern: &Tensor, text: &Text) -> Result<Vec<Vec<f64>>> {
+    let t = text.len();
+    match pattern.dims() {
+        &[1, _, rows, keys] if rows == t && keys == t => {
+            Ok(numbers(pattern)?.chunks(t * t).map(<[f64]>::to_vec).collect())
+        }
+        other => Err(Error::shape("the attention pattern", format!("(1, h, {t}, {t}), of this text"), other)),
+    }
+}

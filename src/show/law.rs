@@ -1,0 +1,38 @@
+//! The line under every figure: what the method promised, what came out, and what lies between.
+
+use super::signed;
+use crate::attribution::{Attribution, Completeness};
+
+/// The completeness of an attribution in words; empty for methods that promise none.
+pub(super) fn law(attribution: &Attribution) -> String {
+    match &attribution.completeness {
+        Some(law) => format!("{}{}", sums(law), verdict(law)),
+        None => format!("Σ scores {}; {} promises no sum", signed(attribution.sum()), attribution.method),
+    }
+}
+
+fn sums(law: &Completeness) -> String {
+    let (promised, got, gap) = (signed(law.promised), signed(law.got), signed(law.gap()));
+    let percent = percent(law.relative_gap);
+    format!(
+        "completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}, gap {gap} ({percent}) with {} steps",
+        law.steps
+    )
+}
+
+fn verdict(law: &Completeness) -> String {
+    match law.tolerance {
+        _ if law.gap().abs() <= law.rounding_floor => "; the gap is rounding".into(),
+        Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
+        Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
+        None => String::new(),
+    }
+}
+
+fn percent(share: f64) -> String {
+    match share * 100.0 {
+        tiny if tiny < 0.001 => format!("{tiny:.0e} %"),
+        small if small < 1.0 => format!("{small:.3} %"),
+        large => format!("{large:.1} %"),
+    }
+}

@@ -1,0 +1,57 @@
+//! Charts as the plotly crate builds them, for JupyterLab's renderer.
+
+use plotly::common::{DashType, Line, Marker, Mode, Orientation, Title};
+use plotly::layout::{Axis, AxisType, Margin};
+use plotly::{Bar, Layout, Plot, Scatter};
+
+use super::chart::{Chart, Data, Series};
+use super::drawing::bars_height;
+use super::palette::{SERIES, diverging, hex};
+
+/// The chart as a plotly plot.
+pub(super) fn of(chart: &Chart) -> Plot {
+    let mut plot = Plot::new();
+    match &chart.data {
+        Data::Curves(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(curve(chart, i, s))),
+        Data::Bars(bars) => plot.add_trace(bar(bars)),
+    }
+    plot.set_layout(layout(chart));
+    plot
+}
+
+/// Curves are told apart by their dashes as well as by their colours.
+fn curve(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
+    const DASHES: [DashType; 5] =
+        [DashType::Solid, DashType::Dash, DashType::Dot, DashType::DashDot, DashType::LongDash];
+    let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
+    let line = Line::new().color(hex(SERIES[i % SERIES.len()])).dash(DASHES[i % DASHES.len()].clone());
+    Scatter::new(x, y).name(&series.name).mode(Mode::LinesMarkers).line(line)
+}
+
+/// Bars at numbered rows, because labels may repeat.
+fn bar(bars: &[(String, f64)]) -> Box<Bar<f64, usize>> {
+    let scale = bars.iter().map(|bar| bar.1.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let colours: Vec<_> = bars.iter().map(|bar| hex(diverging(bar.1 / scale))).collect();
+    let outline = Line::new().color("#555555").width(1.0);
+    Bar::new(bars.iter().map(|bar| bar.1).collect(), (0..bars.len()).collect())
+        .orientation(Orientation::Horizontal)
+        .marker(Marker::new().color_array(colours).line(outline))
+}
+
+fn layout(chart: &Chart) -> Layout {
+    let axis = |label: &str| Axis::new().title(Title::with_text(label)).auto_margin(true);
+    let layout = Layout::new().title(Title::with_text(&chart.title)).margin(Margin::new().bottom(50).top(50));
+    match &chart.data {
+        Data::Curves(_) => {
+            let kind = || if chart.log { AxisType::Log } else { AxisType::Linear };
+            layout.x_axis(axis(&chart.x).type_(kind())).y_axis(axis(&chart.y).type_(kind()))
+        }
+        Data::Bars(bars) => {
+            let rows = axis("")
+                .range(vec![bars.len() as f64 - 0.5, -0.5])
+                .tick_values((0..bars.len()).map(|i| i as f64).collect());
+            let rows = rows.tick_text(bars.iter().map(|bar| bar.0.clone()).collect());
+            layout.x_axis(axis(&chart.x)).y_axis(rows).height(bars_height(bars) as usize + 60)
+        }
+    }
+}

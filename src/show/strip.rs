@@ -1,0 +1,156 @@
+//! A text whose tokens are shaded by their scores.
+
+use maud::{Markup, html};
+
+use super::law::law;
+use super::palette::{diverging, hex, text_on};
+use super::{Show, signed};
+use crate::attribution::{Attribution, Features};
+use crate::model::text::Token;
+
+/// An attribution as running text: blue supports the target, orange and underlined speaks against it.
+///
+/// The scale is drawn, and goes to the largest |score| among the tokens that are not special; special tokens are dimmed,
+/// but their scores are in the sum.
+#[derive(Clone, Debug)]
+pub struct HeatStrip {
+    attribution: Attribution,
+    dim_special: bool,
+}
+
+impl HeatStrip {
+    /// The strip of an attribution over tokens or words.
+    pub fn new(attribution: &Attribution) -> Self {
+        Self { attribution: attribution.clone(), dim_special: true }
+    }
+
+    /// With special tokens shaded like all others.
+    pub fn with_special(self) -> Self {
+        Self { dim_special: false, ..self }
+    }
+
+    fn dims(&self, token: &Token) -> bool {
+        self.dim_special && token.special
+    }
+
+    /// The largest |score| that is shaded.
+    fn scale(&self) -> f64 {
+        let shaded = self.scored().filter(|(token, _)| !self.dims(token)).map(|(_, score)| score.abs());
+        shaded.fold(0.0, f64::max).max(f64::MIN_POSITIVE)
+    }
+
+    fn scored(&self) -> impl Iterator<Item = (&Token, f64)> {
+        self.attribution.tokens().iter().zip(self.attribution.scores.iter().copied())
+    }
+
+    fn token(&self, token: &Token, score: f64, scale: f64) -> Markup {
+        let note = format!("{} {}", token.text, signed(score));
+        if self.dims(token) {
+            return html! { span title=(note) style="color: #808080; font-size: 80%; padding: 0 0.2em" { (token.text) } " " };
+        }
+        html! { span title=(note) style=(shade(score / scale)) { (token.text) } " " }
+    }
+
+    /// Five steps of colour from −scale to +scale.
+    fn legend(&self, scale: f64) -> Markup {
+        html! {
+            span style="font-size: 80%" {
+                "against " (signed(-scale)) " "
+                @for step in [-1.0, -0.5, 0.0, 0.5, 1.0] { span style=(shade(step)) { "  " } }
+                " " (signed(scale)) " supports"
+            }
+        }
+    }
+}
+
+/// How a token of relative score x is drawn. Nearly nothing is left without a colour, so that it reads on any background.
+fn shade(x: f64) -> String {
+    const BOX: &str = "padding: 0.15em 0.25em; border-radius: 3px; white-space: pre-wrap;";
+    if x.abs() < 0.02 {
+        return BOX.into();
+    }
+    let colour = diverging(x);
+    let sign = if x < 0.0 { " text-decoration: underline;" } else { "" };
+    format!("{BOX} background-color: {}; color: {};{sign}", hex(colour), text_on(colour))
+}
+
+impl Show for HeatStrip {
+    fn html(&self) -> String {
+        if let Features::Elements { .. } = self.attribution.features {
+            return elements(&self.attribution).into_string();
+        }
+        let scale = self.scale();
+        html! {
+            div style="font-family: sans-serif; margin: 0.5em 0" {
+                div style="font-size: 90%" { b { (self.attribution.method) } ", " (self.attribution.target) }
+                div style="line-height: 2.2; font-size: 110%" {
+                    @for (token, score) in self.scored() { (self.token(token, score, scale)) }
+                }
+                div { (self.legend(scale)) }
+                div style="font-size: 80%" { (law(&self.attribution)) }
+            }
+        }
+        .into_string()
+    }
+
+    fn text(&self) -> String {
+        let a = &self.attribution;
+        let names = names(a);
+        let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
+        let scale = self.scale().max(a.scores.iter().map(|s| s.abs()).fold(0.0, f64::max));
+        let row =
+            |(name, score): (&String, &f64)| format!("{name:>wide$} {:>10} {}\n", signed(*score), bar(score / scale));
+        let rows: String = names.iter().zip(&a.scores).take(MANY).map(row).collect();
+        let more = a.scores.len().saturating_sub(MANY);
+        let more = if more > 0 { format!("… and {more} more\n") } else { String::new() };
+        format!("{}, {}\n{rows}{more}{}", a.method, a.target, law(a))
+    }
+}
+
+/// More rows than this are summed up.
+const MANY: usize = 200;
+
+/// Twenty eighths of a bar: solid for supporting, hollow for opposing.
+fn bar(share: f64) -> String {
+    let length = (share.abs() * 20.0).round() as usize;
+    if share < 0.0 { "░".repeat(length) } else { "█".repeat(length) }
+}
+
+/// What the scores' features are called.
+pub(super) fn names(attribution: &Attribution) -> Vec<String> {
+    match &attribution.features {
+        Features::Elements { .. } => (0..attribution.scores.len()).map(|i| format!("x[{i}]")).collect(),
+        Features::Tokens { tokens, .. } | Features::Words { tokens, .. } => {
+            tokens.iter().map(|t| t.text.clone()).collect()
+        }
+    }
+}
+
+/// Scores over a tensor's elements: a row of shaded numbers if there are few, their range if there are many.
+fn elements(a: &Attribution) -> Markup {
+    let scale = a.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let (low, high) = a.scores.iter().fold((f64::MAX, f64::MIN), |(low, high), &s| (low.min(s), high.max(s)));
+    html! {
+        div style="font-family: sans-serif; margin: 0.5em 0" {
+            div style="font-size: 90%" { b { (a.method) } ", " (a.target) }
+            div style="line-height: 2.2" {
+                @if a.scores.len() <= 32 {
+                    @for (i, score) in a.scores.iter().enumerate() {
+                        span style=(shade(score / scale)) { "x[" (i) "] " (signed(*score)) } " "
+                    }
+                } @else { (a.scores.len()) " elements, from " (signed(low)) " to " (signed(high)) }
+            }
+            div style="font-size: 80%" { (law(a)) }
+        }
+    }
+}
+
+impl Show for Attribution {
+    fn text(&self) -> String {
+        HeatStrip::new(self).text()
+    }
+
+    fn html(&self) -> String {
+        HeatStrip::new(self).html()
+    }
+}
