@@ -48,6 +48,7 @@
 mod ablation;
 mod attribution;
 pub mod baseline;
+pub mod check;
 mod error;
 mod grad;
 mod integrated_gradients;
@@ -74,6 +75,7 @@ pub use target::Target;
 
 /// What a notebook's first cell brings into scope.
 pub mod prelude {
+    pub use crate::check;
     pub use crate::model::hook::{Clear, Edit, Hook, Record, Site, Tap};
     pub use crate::model::text::{Text, Token};
     pub use crate::model::{Baseline, Bert, Load};

@@ -25,11 +25,7 @@ pub fn runner(lab: &Lab, chapters: &[PathBuf]) -> Result<Command> {
     place::write(&program, include_str!("run.py"))?;
     let mut python = python(lab);
     python.arg(program).args(chapters);
-    python
-        .arg("--notebooks")
-        .arg(lab.notebooks())
-        .arg("--out")
-        .arg(lab.at("out"));
+    python.arg("--notebooks").arg(lab.notebooks()).arg("--out").arg(lab.at("out"));
     Ok(python)
 }
 
@@ -49,11 +45,7 @@ fn find(course: &[PathBuf], name: &str) -> Result<PathBuf> {
     if path.is_file() {
         return Ok(path.canonicalize()?);
     }
-    let stem = |chapter: &&PathBuf| {
-        chapter
-            .file_stem()
-            .is_some_and(|stem| stem.to_string_lossy().starts_with(name))
-    };
+    let stem = |chapter: &&PathBuf| chapter.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with(name));
     let chapter = course.iter().find(stem).cloned();
     chapter.with_context(|| format!("no chapter «{name}»; there are: {}", stems(course)))
 }
@@ -68,9 +60,6 @@ fn course(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn stems(course: &[PathBuf]) -> String {
-    let stems = course
-        .iter()
-        .filter_map(|path| path.file_stem())
-        .map(|stem| stem.to_string_lossy());
+    let stems = course.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
     stems.collect::<Vec<_>>().join(", ")
 }

@@ -26,40 +26,21 @@ pub fn is_installed(lab: &Lab, machine: &Machine) -> bool {
 pub fn install(lab: &Lab, machine: &Machine) -> Result<()> {
     let home = lab.at("python");
     place::remove(&home)?;
-    watch(
-        "Python environment",
-        Command::new("python3").args(["-m", "venv"]).arg(&home),
-    )?;
-    watch(
-        "JupyterLab",
-        pip(lab).arg("-r").arg(lab.root.join(REQUIREMENTS)),
-    )?;
+    watch("Python environment", Command::new("python3").args(["-m", "venv"]).arg(&home))?;
+    watch("JupyterLab", pip(lab).arg("-r").arg(lab.root.join(REQUIREMENTS)))?;
     place::remove(&lab.at("downloads"))?;
     place::write(&home.join("stamp"), &recipe(lab, machine)?)
 }
 
 /// An environment knows its own path and Python, so they are part of its recipe.
 fn recipe(lab: &Lab, machine: &Machine) -> Result<String> {
-    Ok(format!(
-        "{}\n{}\n{}",
-        lab.home.display(),
-        machine.python,
-        lab.read(REQUIREMENTS)?
-    ))
+    Ok(format!("{}\n{}\n{}", lab.home.display(), machine.python, lab.read(REQUIREMENTS)?))
 }
 
 /// `pip install …` in our environment; what it has downloaded survives an interruption.
 pub fn pip(lab: &Lab) -> Command {
     let mut pip = python(lab);
-    pip.args([
-        "-m",
-        "pip",
-        "install",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar",
-        "off",
-    ]);
+    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--progress-bar", "off"]);
     pip.arg("--cache-dir").arg(lab.at("downloads"));
     pip
 }
@@ -70,13 +51,7 @@ pub fn python(lab: &Lab) -> Command {
     for (variable, folder) in FOLDERS {
         python.env(variable, lab.at(folder));
     }
-    for variable in [
-        "JUPYTER_PATH",
-        "JUPYTER_CONFIG_PATH",
-        "JUPYTERLAB_DIR",
-        "PYTHONPATH",
-        "PYTHONHOME",
-    ] {
+    for variable in ["JUPYTER_PATH", "JUPYTER_CONFIG_PATH", "JUPYTERLAB_DIR", "PYTHONPATH", "PYTHONHOME"] {
         python.env_remove(variable);
     }
     python
@@ -86,9 +61,6 @@ pub fn python(lab: &Lab) -> Command {
 pub fn open(lab: &Lab, arguments: &[String]) -> Result<()> {
     let mut jupyter = python(lab);
     let kernel = "--MultiKernelManager.default_kernel_name=pellucid";
-    jupyter
-        .args(["-m", "jupyterlab", kernel, "--notebook-dir"])
-        .arg(lab.notebooks())
-        .args(arguments);
+    jupyter.args(["-m", "jupyterlab", kernel, "--notebook-dir"]).arg(lab.notebooks()).args(arguments);
     turn_into(&mut jupyter)
 }

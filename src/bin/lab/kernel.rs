@@ -15,28 +15,20 @@ pub const EVCXR: &str = "0.22.0";
 
 pub fn has_rust_sources() -> bool {
     let sysroot = machine::output("rustc", &["--print", "sysroot"]).unwrap_or_default();
-    Path::new(&sysroot)
-        .join("lib/rustlib/src/rust/library")
-        .is_dir()
+    Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir()
 }
 
 pub fn add_rust_sources() -> Result<()> {
     if machine::output("rustup", &["--version"]).is_none() {
-        bail!(
-            "the kernel needs Rust's sources; without rustup, install your system's package `rust-src`"
-        );
+        bail!("the kernel needs Rust's sources; without rustup, install your system's package `rust-src`");
     }
-    watch(
-        "rust-src",
-        Command::new("rustup").args(["component", "add", "rust-src"]),
-    )
+    watch("rust-src", Command::new("rustup").args(["component", "add", "rust-src"]))
 }
 
 /// `cargo install` keeps a record of what it has finished: that is this step's stamp.
 pub fn is_installed(lab: &Lab) -> bool {
     let record = fs::read_to_string(lab.at("evcxr/.crates.toml")).unwrap_or_default();
-    record.contains(&format!("\"evcxr_jupyter {EVCXR} "))
-        && lab.at("evcxr/bin/evcxr_jupyter").is_file()
+    record.contains(&format!("\"evcxr_jupyter {EVCXR} ")) && lab.at("evcxr/bin/evcxr_jupyter").is_file()
 }
 
 /// Its build folder outlives an interruption and goes when the kernel is finished.
@@ -44,11 +36,7 @@ pub fn install(lab: &Lab) -> Result<()> {
     let build = lab.at("evcxr-build");
     let mut cargo = Command::new("cargo");
     cargo.args(["install", "--locked", "evcxr_jupyter", "--version", EVCXR]);
-    cargo
-        .arg("--root")
-        .arg(lab.at("evcxr"))
-        .arg("--target-dir")
-        .arg(&build);
+    cargo.arg("--root").arg(lab.at("evcxr")).arg("--target-dir").arg(&build);
     watch("evcxr_jupyter", &mut cargo)?;
     place::remove(&build)
 }

@@ -18,9 +18,9 @@ const CC_HELP: &str = if cfg!(target_os = "macos") {
 } else {
     "a C compiler (`cc`) to link the cells: `sudo apt install build-essential`, or your system's equivalent"
 };
-const RUST_HELP: &str =
-    "Rust 1.95 or newer: `rustup update stable`, or install it from https://rustup.rs";
-const PYTHON_HELP: &str = "Python 3.10 or newer with its `venv` module: `sudo apt install python3-venv`, or your system's equivalent";
+const RUST_HELP: &str = "Rust 1.95 or newer: `rustup update stable`, or install it from https://rustup.rs";
+const PYTHON_HELP: &str =
+    "Python 3.10 or newer with its `venv` module: `sudo apt install python3-venv`, or your system's equivalent";
 
 /// Looks for all three, so that one error names everything that is missing.
 pub fn look() -> Result<Machine> {
@@ -31,12 +31,7 @@ pub fn look() -> Result<Machine> {
         (Some(rustc), Some(_), Some(python)) => Ok(Machine { rustc, python }),
         (rustc, cc, python) => bail!(
             "this machine still needs\n{}",
-            [
-                missing(rustc, RUST_HELP),
-                missing(cc, CC_HELP),
-                missing(python, PYTHON_HELP),
-            ]
-            .concat()
+            [missing(rustc, RUST_HELP), missing(cc, CC_HELP), missing(python, PYTHON_HELP),].concat()
         ),
     }
 }
@@ -51,8 +46,7 @@ fn rustc() -> Option<String> {
 
 /// Debian and Ubuntu ship `venv` without the `ensurepip` it needs, hence both.
 fn python() -> Option<String> {
-    let probe =
-        "import sys, venv, ensurepip; print('Python', sys.version.split()[0], sys.base_prefix)";
+    let probe = "import sys, venv, ensurepip; print('Python', sys.version.split()[0], sys.base_prefix)";
     output("python3", &["-c", probe]).filter(|text| version(text) >= Some(PYTHON))
 }
 
@@ -64,21 +58,14 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// What a program prints, if it is there and ends well.
 pub fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stderr(Stdio::null())
-        .output()
-        .ok()?;
+    let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }
 
 #[test]
 fn versions_are_read_and_ordered() {
-    assert_eq!(
-        version("rustc 1.95.0 (59807616e 2026-04-14)"),
-        Some((1, 95))
-    );
+    assert_eq!(version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
     assert_eq!(version("Python 3.9.2 /usr"), Some((3, 9)));
     assert!(version("Python 3.10.0 /usr") > version("Python 3.9.2 /usr"));
     assert_eq!(version("rustc: command not found"), None);

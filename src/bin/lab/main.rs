@@ -59,9 +59,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let task = Arguments::parse().command;
-    let open = Task::Open {
-        jupyter: Vec::new(),
-    };
+    let open = Task::Open { jupyter: Vec::new() };
     match perform(task.unwrap_or(open)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -15,13 +15,8 @@ impl Lab {
     /// The checkout this program was compiled in (cargo compiles it anew when the checkout moves).
     pub fn here() -> Result<Lab> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
-        let root = root
-            .canonicalize()
-            .context("the checkout has moved: run `cargo lab` in it")?;
-        Ok(Lab {
-            home: root.join(".lab"),
-            root,
-        })
+        let root = root.canonicalize().context("the checkout has moved: run `cargo lab` in it")?;
+        Ok(Lab { home: root.join(".lab"), root })
     }
 
     /// A path inside `.lab`.
@@ -52,15 +47,9 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
 
 /// Removes a file or a folder with all that is in it; one that is not there is fine.
 pub fn remove(path: &Path) -> Result<()> {
-    let removed = if path.is_dir() {
-        fs::remove_dir_all(path)
-    } else {
-        fs::remove_file(path)
-    };
+    let removed = if path.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) };
     match removed {
-        Err(error) if path.exists() => {
-            Err(error).with_context(|| format!("removing {}", path.display()))
-        }
+        Err(error) if path.exists() => Err(error).with_context(|| format!("removing {}", path.display())),
         _ => Ok(()),
     }
 }

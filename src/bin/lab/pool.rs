@@ -19,11 +19,7 @@ pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
         Err(_) => first_free(lab)?,
     };
     let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
-    kernel
-        .arg("--control_file")
-        .arg(connection_file)
-        .env("EVCXR_TMPDIR", lab.at(&folder))
-        .stdin(lock);
+    kernel.arg("--control_file").arg(connection_file).env("EVCXR_TMPDIR", lab.at(&folder)).stdin(lock);
     turn_into(&mut kernel)
 }
 
@@ -75,19 +71,11 @@ fn fill(warm: &Path, folder: &Path) -> Result<()> {
 
 /// `cp` keeps the times cargo goes by, and shares blocks where the file system can.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let flags = if cfg!(target_os = "macos") {
-        "-ac"
-    } else {
-        "-a"
-    };
+    let flags = if cfg!(target_os = "macos") { "-ac" } else { "-a" };
     let mut cp = Command::new("cp");
-    cp.arg(flags)
-        .args(cfg!(target_os = "linux").then_some("--reflink=auto"));
+    cp.arg(flags).args(cfg!(target_os = "linux").then_some("--reflink=auto"));
     match cp.arg(from).arg(to).status()? {
         status if status.success() => Ok(()),
-        status => bail!(
-            "copying {} failed ({status}): is the disk full?",
-            from.display()
-        ),
+        status => bail!("copying {} failed ({status}): is the disk full?", from.display()),
     }
 }

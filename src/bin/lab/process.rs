@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -13,14 +13,13 @@ const TAIL: usize = 25;
 /// How often a log, which cannot rewrite its last line, gets a new one.
 const LOG_EVERY: Duration = Duration::from_secs(20);
 
-/// Runs a command to its end, on one living line of the terminal or as plain lines now and then; when it fails, the error carries the last lines it wrote.
+/// Runs a command to its end, on one living line of the terminal or as plain lines now and then. When it fails, the
+/// error carries the last lines it wrote.
 pub fn watch(what: &str, command: &mut Command) -> Result<()> {
     let (reader, writer) = std::io::pipe()?;
     let child = command.stdout(writer.try_clone()?).stderr(writer).spawn();
     let mut child = child.with_context(|| format!("starting {:?}", command.get_program()))?;
-    command
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::null()); // closes our end of the pipe
+    command.stdout(Stdio::null()).stderr(Stdio::null()); // closes our end of the pipe
     let tail = follow(what, BufReader::new(reader));
     match child.wait()? {
         status if status.success() => Ok(()),
@@ -65,14 +64,11 @@ enum Display {
 
 impl Display {
     fn new(what: &str) -> Display {
-        let style = ProgressStyle::with_template("{spinner} {prefix}  {elapsed}  {wide_msg:.dim}");
+        let style = ProgressStyle::with_template("{spinner} {elapsed_precise}  {prefix}  {wide_msg:.dim}");
         let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
         if spinner.is_hidden() {
             eprintln!("{what} …"); // no terminal that can rewrite a line
-            return Display::Log {
-                since: Instant::now(),
-                last: Instant::now(),
-            };
+            return Display::Log { since: Instant::now(), last: Instant::now() };
         }
         spinner.set_style(style.expect("the template is well-formed"));
         spinner.enable_steady_tick(Duration::from_millis(100));
@@ -93,7 +89,7 @@ impl Display {
     fn finish(&self) {
         match self {
             Display::Spinner(spinner) => spinner.finish_with_message(""),
-            Display::Log { since, .. } => eprintln!("    {:4} s  done", since.elapsed().as_secs()),
+            Display::Log { since, .. } => eprintln!("    {:4} s", since.elapsed().as_secs()),
         }
     }
 }

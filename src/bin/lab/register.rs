@@ -20,19 +20,9 @@ const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab) -> Result<()> {
     place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
-    place::write(
-        &lab.at("python/share/jupyter/lab/settings/overrides.json"),
-        &quiet().to_string(),
-    )?;
-    place::write(
-        &lab.at("python/share/jupyter/kernels/pellucid/kernel.json"),
-        &format!("{:#}\n", spec(lab)),
-    )?;
-    for folder in FOLDERS
-        .map(|(_, folder)| folder)
-        .iter()
-        .chain(&["evcxr/config"])
-    {
+    place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
+    place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab)))?;
+    for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/config"]) {
         fs::create_dir_all(lab.at(folder))?;
     }
     install_myself(lab)
@@ -69,10 +59,7 @@ fn environment(lab: &Lab) -> Map<String, Value> {
     set("RUST_LIB_BACKTRACE", "0".into());
     set("RAYON_NUM_THREADS", threads);
     set("CANDLE_NUM_THREADS", "1".into());
-    set(
-        "EVCXR_CONFIG_DIR",
-        lab.at("evcxr/config").display().to_string(),
-    );
+    set("EVCXR_CONFIG_DIR", lab.at("evcxr/config").display().to_string());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
     if cfg!(target_os = "linux") {
         set("GLIBC_TUNABLES", MALLOC.into());

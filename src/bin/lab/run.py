@@ -104,19 +104,26 @@ class Kernel(NotebookClient):
 def execute(notebook, folder):
     """Runs the cells in order and returns whether all were well; the first failure ends it."""
     kernel = Kernel(notebook, folder)
-    codes = [(index, cell) for index, cell in enumerate(notebook.cells) if cell.cell_type == "code"]
+    done = []
     with kernel.setup_kernel(stdout=subprocess.DEVNULL):
-        for number, (index, cell) in enumerate(codes, 1):
-            start, dead = time.monotonic(), ""
-            try:
-                kernel.execute_cell(cell, index, execution_count=number)
-            except DeadKernelError:
-                dead = "the kernel died"
-            trouble = dead or next(filter(None, (verdict(done) for _, done in codes[:number])), "")
-            report(number, cell, time.monotonic() - start, trouble)
-            if trouble:
-                return False
+        for index, cell in enumerate(notebook.cells):
+            if cell.cell_type == "code":
+                done.append(cell)
+                seconds = execute_cell(kernel, cell, index, len(done))
+                failures = [(number, verdict(cell)) for number, cell in enumerate(done, 1) if verdict(cell)]
+                report(cell, len(done), seconds, failures)
+                if failures:
+                    return False
     return True
+
+
+def execute_cell(kernel, cell, index, number):
+    start = time.monotonic()
+    try:
+        kernel.execute_cell(cell, index, execution_count=number)
+    except DeadKernelError:
+        cell.outputs.append(nbformat.v4.new_output("stream", name="stderr", text="the kernel died"))
+    return time.monotonic() - start
 
 
 def verdict(cell):
@@ -159,11 +166,12 @@ def show_progress(content):
         print(f"{WIPE}      {line.strip()}", end="" if WIPE else "\n", flush=True)
 
 
-def report(number, cell, seconds, trouble):
+def report(cell, number, seconds, failures):
+    """One line per cell. A failure is nearly always this cell's; with a late line of stderr it may be an earlier one's."""
     first = (cell.source.strip().splitlines() or [""])[0]
-    print(f"{WIPE}{'FAIL' if trouble else 'ok  '} {number:3d} {seconds:7.2f} s  {first[:80]}", flush=True)
-    if trouble:
-        print(f"\n{cell.source}\n\n{trouble}\n", flush=True)
+    print(f"{WIPE}{'FAIL' if failures else 'ok  '} {number:3d} {seconds:7.2f} s  {first[:80]}", flush=True)
+    for failing, trouble in failures[:1]:
+        print(f"\n{cell.source}\n\n" if failing == number else f"\nin cell {failing}:\n", trouble, sep="", flush=True)
 
 
 # ---- tidy notebooks -----------------------------------------------------------------------------------------------

@@ -55,10 +55,7 @@ const STEPS: [Step; 5] = [
 pub fn prepare(lab: &Lab) -> Result<()> {
     let machine = machine::look()?;
     let _one_at_a_time = alone(lab)?;
-    let missing: Vec<&Step> = STEPS
-        .iter()
-        .filter(|step| !(step.is_done)(lab, &machine))
-        .collect();
+    let missing: Vec<&Step> = STEPS.iter().filter(|step| !(step.is_done)(lab, &machine)).collect();
     announce(&missing);
     for step in missing {
         (step.make)(lab, &machine)?;
@@ -75,9 +72,7 @@ fn announce(missing: &[&Step]) {
     for step in missing {
         eprintln!("  - {}: {}", step.what, step.costs);
     }
-    eprintln!(
-        "Deleting .lab removes all of it again, except Rust's sources, which belong to your toolchain."
-    );
+    eprintln!("Deleting .lab removes all of it again, except Rust's sources, which belong to your toolchain.");
     eprintln!("You may interrupt with Ctrl-C: the next start goes on from there.\n");
 }
 

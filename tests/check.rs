@@ -1,0 +1,114 @@
+//! Every exercise: as shipped it is unsolved, the chapter's solution solves it, a likely mistake does not.
+
+use pellucid::prelude::*;
+
+type OfTwo = fn(&Tensor) -> Result<Tensor>;
+
+#[track_caller]
+fn fails(verdict: check::Verdict, says: &str) {
+    assert!(!verdict.passed && verdict.message.contains(says), "{verdict:?} should fail with «{says}»");
+    assert!(verdict.text().starts_with("○ Not solved yet. ") && verdict.html().contains("#f3f3f3"));
+}
+
+#[track_caller]
+fn passes(verdict: check::Verdict) {
+    assert!(verdict.passed, "{verdict:?}");
+    assert!(verdict.text().starts_with("✓ Solved. ") && verdict.html().contains("#e6f4ea"));
+}
+
+fn nodes(n: usize, first: f64) -> Vec<f64> {
+    (0..n).map(|k| (k as f64 + first) / n as f64).collect()
+}
+
+#[test]
+fn middle_rule() {
+    fails(check::middle_rule(|n| (vec![0.0; n], vec![1.0 / n as f64; n])), "lean to one side");
+    passes(check::middle_rule(|n| (nodes(n, 0.5), vec![1.0 / n as f64; n])));
+    fails(check::middle_rule(|n| (nodes(n, 1.0), vec![1.0 / n as f64; n])), "lean to one side");
+    fails(check::middle_rule(|n| (nodes(n, 0.5), vec![1.0; n])), "weights sum to 2.0000");
+    fails(check::middle_rule(|_| (vec![0.5], vec![1.0])), "2 of each");
+    fails(check::middle_rule(|n| (vec![0.5; n], vec![1.0 / n as f64; n])), "The nodes for n = 2");
+}
+
+#[test]
+fn one_sided_baseline() -> Result<()> {
+    let at = |point: &[f64]| Tensor::new(point, &Device::Cpu);
+    fails(check::one_sided_baseline(&at(&[0.0, 0.0])?), "must get nothing");
+    passes(check::one_sided_baseline(&at(&[0.0, 2.0])?));
+    passes(check::one_sided_baseline(&Tensor::new(&[0f32, 2.0], &Device::Cpu)?));
+    fails(check::one_sided_baseline(&at(&[1.0, 2.0])?), "f is not 0");
+    fails(check::one_sided_baseline(&at(&[0.0])?), "error");
+    Ok(())
+}
+
+fn straight(f: OfTwo, x: &Tensor, baseline: &Tensor) -> Result<Vec<f64>> {
+    Ok(integrated_gradients(f, x, baseline, &Steps::default())?.scores)
+}
+
+fn by_the_corner(f: OfTwo, x: &Tensor, baseline: &Tensor) -> Result<Vec<f64>> {
+    let corner = Tensor::cat(&[x.narrow(0, 0, 1)?, baseline.narrow(0, 1, 1)?], 0)?;
+    Ok(vec![straight(f, &corner, baseline)?[0], straight(f, x, &corner)?[1]])
+}
+
+fn by_the_other_corner(f: OfTwo, x: &Tensor, baseline: &Tensor) -> Result<Vec<f64>> {
+    let corner = Tensor::cat(&[baseline.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?], 0)?;
+    Ok(vec![straight(f, x, &corner)?[0], straight(f, &corner, baseline)?[1]])
+}
+
+#[test]
+fn corner_path() {
+    fails(check::corner_path(straight), "not its parts");
+    passes(check::corner_path(by_the_corner));
+    fails(check::corner_path(by_the_other_corner), "not its parts");
+    fails(check::corner_path(|f, x, baseline| Ok(vec![by_the_corner(f, x, baseline)?[0], 0.0])), "f rises by");
+    fails(check::corner_path(|f, x, _| straight(f, x, &x.narrow(0, 0, 1)?)), "error");
+}
+
+fn pieces(why: &Attribution) -> Vec<(String, f64)> {
+    why.tokens().iter().zip(&why.scores).map(|(token, score)| (token.text.clone(), *score)).collect()
+}
+
+fn glued(why: &Attribution, join: fn(f64, f64) -> f64) -> Vec<(String, f64)> {
+    let mut words: Vec<(String, f64)> = Vec::new();
+    for (text, score) in pieces(why) {
+        match (text.strip_prefix("##"), words.last_mut()) {
+            (Some(rest), Some(word)) => *word = (format!("{}{rest}", word.0), join(word.1, score)),
+            _ => words.push((text, score)),
+        }
+    }
+    words
+}
+
+#[test]
+fn words() {
+    fails(check::words(pieces), "expected «unforgettable», got «un»");
+    passes(check::words(|why| glued(why, |word, piece| word + piece)));
+    fails(check::words(|why| glued(why, f64::max)), "not their scores");
+    fails(check::words(|_| Vec::new()), "got nothing");
+}
+
+fn drops(bert: &Bert, text: &Text) -> Result<Vec<f64>> {
+    let (x, blank) = (bert.embed(text)?, bert.baseline(text, &Baseline::token("[MASK]"))?);
+    let logit = |x: &Tensor| bert.logits(text, &x.unsqueeze(0)?)?.i((0, 1))?.to_scalar::<f32>().map_err(Error::from);
+    let f = |x: &Tensor| logit(x).map(f64::from);
+    let whole = f(&x)?;
+    let without = |i: usize| x.slice_assign(&[i..i + 1, 0..x.dim(1)?], &blank.narrow(0, i, 1)?);
+    (0..text.len()).map(|i| Ok(whole - f(&without(i)?)?)).collect()
+}
+
+#[test]
+fn leave_one_out() {
+    fails(check::leave_one_out(|_, text| Ok(vec![0.0; text.len()])), "The drops of");
+    passes(check::leave_one_out(drops));
+    let negated = |bert: &Bert, text: &Text| Ok(drops(bert, text)?.into_iter().map(|drop| -drop).collect());
+    fails(check::leave_one_out(negated), "signs");
+    fails(check::leave_one_out(|bert, _| bert.read("").map(|_| Vec::new())), "the text is empty");
+}
+
+#[test]
+fn turning_word() {
+    fails(check::turning_word("I loved the film."), "no single word");
+    passes(check::turning_word("The film was not bad at all."));
+    fails(check::turning_word("The film was bad."), "% positive; I want");
+    fails(check::turning_word(""), "the text is empty");
+}

@@ -1,0 +1,5 @@
+//! What several tests need, though not each of them everything.
+
+#![allow(dead_code)]
+
+pub mod minilm;

@@ -1,0 +1,61 @@
+//! The families of methods this crate has, and the fields each may have.
+
+use candle_core::DType::{self, F32, F64};
+
+use super::methods;
+use super::record::Record;
+use crate::reference_runner::Fallible;
+use crate::reference_runner::check::Check;
+
+/// A family of methods: how their names begin, the fields they know, and the precisions they run in.
+struct Family {
+    prefix: &'static str,
+    fields: &'static [&'static str],
+    dtypes: &'static [DType],
+    run: fn(&Record, &str, DType) -> Fallible<Vec<Check>>,
+}
+
+/// Fields every case may have; the second line is for people.
+#[rustfmt::skip]
+const COMMON: &[&str] = &[
+    "name", "kind", "model", "method", "expected", "tolerance", "numpy_value",
+    "source", "notes", "reproduced_in_numpy", "numpy_max_abs_err", "captum_tolerance", "assertion",
+];
+
+const BOTH: &[DType] = &[F32, F64];
+
+#[rustfmt::skip]
+const FAMILIES: &[Family] = &[
+    Family { prefix: "gausslegendre", fields: &["n_steps", "expected_fields"], dtypes: &[F64], run: methods::quadrature },
+    Family { prefix: "riemann_", fields: &["n_steps", "expected_fields"], dtypes: &[F64], run: methods::quadrature },
+    Family { prefix: "IntegratedGradients ", dtypes: BOTH, run: methods::integrated_gradients,
+             fields: &["input", "baseline", "n_inputs", "n_steps", "target", "additional_forward_args", "expected_fields",
+                       "expected_convergence_delta", "multiply_by_inputs"] },
+    Family { prefix: "LayerIntegratedGradients on ", fields: &["input", "baseline", "n_steps", "target"], dtypes: BOTH,
+             run: methods::layer_integrated_gradients },
+    Family { prefix: "Saliency(abs=True)", fields: &["input", "target"], dtypes: BOTH, run: methods::saliency },
+    Family { prefix: "InputXGradient", fields: &["input", "target"], dtypes: BOTH, run: methods::input_x_gradient },
+    Family { prefix: "LayerGradientXActivation(", fields: &["input", "target"], dtypes: BOTH,
+             run: methods::layer_gradient_x_activation },
+    Family { prefix: "FeatureAblation", dtypes: BOTH, run: methods::feature_ablation,
+             fields: &["input", "baseline", "n_inputs", "target", "feature_mask", "perturbations_per_eval"] },
+    Family { prefix: "Occlusion", dtypes: BOTH, run: methods::occlusion,
+             fields: &["input", "baseline", "n_inputs", "target", "sliding_window_shapes", "strides"] },
+    Family { prefix: "attention rollout: A=mean heads; A+I; row-normalise; A_L...A_1", fields: &["input"], dtypes: BOTH,
+             run: methods::rollout },
+    Family { prefix: "vit-explain rollout, discard 0", fields: &["input"], dtypes: BOTH, run: methods::rollout },
+];
+
+/// The checks of a case in every precision of its family.
+pub fn checks(record: &Record) -> Fallible<Vec<Check>> {
+    let method = record.word("method")?;
+    let family = FAMILIES.iter().find(|family| method.starts_with(family.prefix));
+    let family = family.ok_or_else(|| format!("the method `{method}` is not known"))?;
+    let known = |field: &str| COMMON.contains(&field) || family.fields.contains(&field);
+    if let Some(field) = record.fields().find(|field| !known(field)) {
+        return Err(format!("the field `{field}` is not known").into());
+    }
+    let rest = method.strip_prefix(family.prefix).unwrap_or_default();
+    let runs: Vec<_> = family.dtypes.iter().map(|&dtype| (family.run)(record, rest, dtype)).collect::<Fallible<_>>()?;
+    Ok(runs.concat())
+}

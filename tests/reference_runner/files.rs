@@ -1,0 +1,72 @@
+//! The files of a reference folder, and the jobs in each.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::job::Job;
+use super::{Fallible, captum, kinds};
+
+/// Every case of a folder.
+pub fn jobs(folder: &Path) -> Vec<Job> {
+    let mut jobs = kinds::jobs(folder);
+    jobs.extend(lists(folder, "captum_toy_cases.json", "captum_toy", captum::job));
+    jobs.extend(lists(folder, "context_cite_rollout_cases.json", "cc_rollout", context));
+    jobs.extend(qwen(folder));
+    jobs.extend(strangers(folder));
+    jobs
+}
+
+/// The file's contents, `None` if there is no such file.
+pub fn json(path: &Path) -> Option<Fallible<Json>> {
+    let bytes = std::fs::read(path).ok()?;
+    Some(serde_json::from_slice(&bytes).map_err(|error| format!("{}: {error}", path.display()).into()))
+}
+
+/// The jobs of a file that is `{"meta", "cases": […]}`, one by one.
+fn lists(folder: &Path, file: &str, kind: &str, job: fn(Json) -> Job) -> Vec<Job> {
+    match json(&folder.join(file)) {
+        None => vec![],
+        Some(Err(error)) => vec![Job::broken(kind, file, error.to_string())],
+        Some(Ok(contents)) => match contents["cases"].as_array() {
+            Some(cases) => cases.iter().cloned().map(job).collect(),
+            None => vec![Job::broken(kind, file, "a file without `cases`".into())],
+        },
+    }
+}
+
+/// ContextCite and rollout by their own conventions: `topic` says which of the two.
+fn context(case: Json) -> Job {
+    let word = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
+    let job = Job::broken("cc_rollout", &word("id"), format!("the topic `{}` is not known", word("topic")));
+    Job { method: word("topic"), ..job }
+}
+
+/// Qwen-VL: a folder per model, with three lists of cases each.
+fn qwen(folder: &Path) -> Vec<Job> {
+    let sets = std::fs::read_dir(folder.join("qwen_vl")).into_iter().flatten().flatten();
+    let mut sets: Vec<_> = sets.map(|set| set.path()).collect();
+    sets.sort();
+    sets.iter().flat_map(|set| qwen_set(set)).collect()
+}
+
+fn qwen_set(set: &Path) -> Vec<Job> {
+    let name = set.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let contents = match json(&set.join("cases.json")) {
+        Some(Ok(contents)) => contents,
+        _ => return vec![Job::broken("qwen_vl", &name, "no readable cases.json".into())],
+    };
+    let count = |list: &str| contents[list].as_array().map_or(0, Vec::len);
+    let numbered = |list: &'static str| (0..count(list)).map(move |i| format!("{list}/{i}"));
+    let cases = ["cases", "tokenizer_cases", "resize_cases"].into_iter().flat_map(numbered);
+    cases.map(|case| Job::broken("qwen_vl", &format!("{name}/{case}"), "not known".into())).collect()
+}
+
+/// Files that look like cases and that nobody here reads.
+fn strangers(folder: &Path) -> Vec<Job> {
+    const READ: [&str; 3] = ["cases.json", "captum_toy_cases.json", "context_cite_rollout_cases.json"];
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    let strange = names.filter(|name| name.ends_with("cases.json") && !READ.contains(&name.as_str()));
+    strange.map(|name| Job::broken("file", &name, "a file of cases that is not known".into())).collect()
+}

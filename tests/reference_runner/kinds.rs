@@ -1,0 +1,128 @@
+//! The kinds of cases in `cases.json`: what each may hold, and who runs it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+
+use candle_core::DType::{self, F32, F64};
+use serde::Deserialize;
+use serde_json::{Value as Json, json};
+
+use super::case::{Case, Run};
+use super::check::Check;
+use super::job::Job;
+use super::suite::Suite;
+use super::value::Value;
+use super::{Fallible, bert, files, rollout, sentence, units};
+
+/// Everything a case may expect, by field.
+pub type Got = BTreeMap<String, Value>;
+
+/// A kind of case: the inputs and parameters it knows, and the precisions it runs in.
+struct Kind {
+    name: &'static str,
+    inputs: &'static [&'static str],
+    params: &'static [&'static str],
+    dtypes: &'static [DType],
+    run: fn(&Run) -> Fallible<Got>,
+}
+
+const TEXT: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens"];
+const PATH: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens", "baseline_ids"];
+const PAIR: &[&str] = &["text", "input_ids", "tokens", "baseline_ids", "other_text", "other_ids"];
+
+#[rustfmt::skip]
+const KINDS: &[Kind] = &[
+    Kind { name: "quadrature", inputs: &[], params: &["method", "n_steps"], dtypes: &[F64], run: units::quadrature },
+    Kind { name: "ig_closed_form", inputs: &["x", "baseline", "c", "u"], params: &["F", "method", "n_steps"], dtypes: &[F64],
+           run: units::closed_form },
+    Kind { name: "rollout_matrices", inputs: &["attentions"], params: &["head_fusion", "discard_ratio", "variant"],
+           dtypes: &[F64], run: rollout::matrices },
+    Kind { name: "tokenize", inputs: &["texts"], params: &["add_special_tokens"], dtypes: &[F32], run: bert::tokenize },
+    Kind { name: "forward_classifier", inputs: TEXT, params: &["padding"], dtypes: &[F32, F64], run: bert::forward },
+    Kind { name: "layer_ig_word_embeddings", inputs: PATH, dtypes: &[F32, F64], run: bert::integrated_gradients,
+           params: &["target", "method", "n_steps", "layer", "attention_mask"] },
+    Kind { name: "attention_rollout", inputs: TEXT, dtypes: &[F32, F64], run: rollout::attention,
+           params: &["head_fusion", "discard_ratio", "discard_rule", "residual", "normalize", "order"] },
+    Kind { name: "forward_sentence", inputs: TEXT, params: &["pooling"], dtypes: &[F32, F64], run: sentence::forward },
+    Kind { name: "ig_cosine", inputs: PAIR, params: &["F", "method", "n_steps", "layer"], dtypes: &[F32, F64],
+           run: sentence::cosine },
+];
+
+/// Parameters that are sentences for people: what they may say, and what this runner then does.
+fn sentences(name: &str) -> Option<Json> {
+    Some(match name {
+        "F" => json!([units::CLOSED_FORM, sentence::COSINE]),
+        "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings"]),
+        "pooling" => json!(["mean over all tokens, then L2"]),
+        "padding" => json!(["right"]),
+        "attention_mask" => json!([null, "given"]),
+        "add_special_tokens" => json!([true]),
+        "order" => json!(["last @ ... @ first"]),
+        "discard_rule" => json!([rollout::DISCARD]),
+        _ => return None,
+    })
+}
+
+/// The cases of a folder's `cases.json`, if it has one.
+pub fn jobs(folder: &Path) -> Vec<Job> {
+    const FILE: &str = "cases.json";
+    const FORMAT: &str = "xai-oracle-cases/1";
+    let contents = match files::json(&folder.join(FILE)) {
+        None => return vec![],
+        Some(Ok(contents)) if contents["format"] == FORMAT => contents,
+        Some(Ok(_)) => return vec![Job::broken("file", FILE, format!("its format is not {FORMAT}"))],
+        Some(Err(error)) => return vec![Job::broken("file", FILE, error.to_string())],
+    };
+    let suite = Rc::new(Suite::new(folder, &contents["models"]));
+    match contents["cases"].as_array() {
+        Some(cases) => cases.iter().map(|case| job(case.clone(), &suite)).collect(),
+        None => vec![Job::broken("file", FILE, "a file without `cases`".into())],
+    }
+}
+
+fn job(json: Json, suite: &Rc<Suite>) -> Job {
+    let (kind, name, model) = (word(&json["kind"]), word(&json["name"]), word(&json["model"]));
+    let (architecture, method) = (suite.architecture(&model), word(&json["params"]["variant"]));
+    let suite = suite.clone();
+    let work = move || checks(&Case::deserialize(&json)?, &suite);
+    Job { architecture, method, ..Job::new(&kind, &name, work) }
+}
+
+fn word(json: &Json) -> String {
+    json.as_str().unwrap_or_default().into()
+}
+
+/// Every expected field, in every precision of the kind.
+fn checks(case: &Case, suite: &Suite) -> Fallible<Vec<Check>> {
+    let kind = KINDS.iter().find(|kind| kind.name == case.kind).ok_or("a kind of case that is not known")?;
+    known("input", case.inputs.keys(), kind.inputs)?;
+    known("parameter", case.params.keys(), kind.params)?;
+    understood(case)?;
+    let mut checks = vec![];
+    for &dtype in kind.dtypes {
+        let got = (kind.run)(&Run { case, suite, dtype })?;
+        for (field, expected) in &case.expected {
+            let ours = got.get(field).ok_or_else(|| format!("the expected field `{field}` is not known"))?;
+            let tol = case.tolerance(field, dtype)?;
+            checks.push(Check::new(field, dtype, ours, &Value::decode(expected)?, tol));
+        }
+    }
+    Ok(checks)
+}
+
+fn known<'a>(what: &str, mut names: impl Iterator<Item = &'a String>, known: &[&str]) -> Fallible<()> {
+    match names.find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(format!("the {what} `{name}` is not known").into()),
+        None => Ok(()),
+    }
+}
+
+fn understood(case: &Case) -> Fallible<()> {
+    for (name, value) in &case.params {
+        if sentences(name).is_some_and(|sentences| !sentences.as_array().is_some_and(|s| s.contains(value))) {
+            return Err(format!("the parameter `{name}` says {value}, which is not known").into());
+        }
+    }
+    Ok(())
+}

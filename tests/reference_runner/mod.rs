@@ -1,0 +1,39 @@
+//! Reads a folder of reference cases, runs those the crate can, and says how far it is from each.
+
+mod bert;
+mod captum;
+mod case;
+mod check;
+mod files;
+mod job;
+mod kinds;
+mod peer;
+pub mod pending;
+mod report;
+mod rollout;
+mod sentence;
+mod suite;
+mod units;
+mod value;
+
+use std::path::Path;
+
+use pending::Pending;
+use report::Report;
+
+/// What can go wrong in a case, in words.
+type Fallible<T> = Result<T, Box<dyn std::error::Error>>;
+
+/// Runs every case of a folder, and prints a line for each.
+pub fn run(folder: &Path, pending: &'static [Pending]) -> Report {
+    println!(); // the test harness may have begun a line
+    let mut report = Report::default();
+    for job in files::jobs(folder) {
+        match pending.iter().find(|row| row.covers(&job)) {
+            Some(row) => report.pending(row),
+            None => report.case(&job),
+        }
+    }
+    report.close();
+    report
+}

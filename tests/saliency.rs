@@ -1,0 +1,74 @@
+//! Gradients and noisy gradients: what must hold whatever the function.
+
+use pellucid::prelude::*;
+
+fn cubic(x: &Tensor) -> Result<Tensor> {
+    Ok(x.powf(3.0)?.sum(1)?)
+}
+
+fn x() -> Result<Tensor> {
+    Ok(Tensor::new(&[0.5f64, -1.0, 2.0], &Device::Cpu)?)
+}
+
+#[test]
+fn gradients_are_the_derivatives() -> Result<()> {
+    for (score, exact) in gradient(cubic, &x()?)?.scores.iter().zip([0.75, 3.0, 12.0]) {
+        assert!((score - exact).abs() < 1e-12);
+    }
+    for (score, exact) in gradient_x_input(cubic, &x()?)?.scores.iter().zip([0.375, -3.0, 24.0]) {
+        assert!((score - exact).abs() < 1e-12);
+    }
+    Ok(())
+}
+
+#[test]
+fn without_noise_smooth_grad_is_the_gradient() -> Result<()> {
+    let still = Noise::new(0.0, 3, 1);
+    let (plain, smooth) = (gradient(cubic, &x()?)?, smooth_grad(cubic, &x()?, &still)?);
+    for (a, b) in plain.scores.iter().zip(&smooth.scores) {
+        assert!((a - b).abs() < 1e-12);
+    }
+    assert!(var_grad(cubic, &x()?, &still)?.scores.iter().all(|v| v.abs() < 1e-12));
+    Ok(())
+}
+
+#[test]
+fn the_variance_is_the_mean_square_less_the_squared_mean() -> Result<()> {
+    let noise = Noise::new(0.3, 64, 5);
+    let mean = smooth_grad(cubic, &x()?, &noise)?.scores;
+    let square = smooth_grad_squared(cubic, &x()?, &noise)?.scores;
+    for (i, variance) in var_grad(cubic, &x()?, &noise)?.scores.into_iter().enumerate() {
+        assert!((variance - (square[i] - mean[i] * mean[i])).abs() < 1e-10);
+    }
+    Ok(())
+}
+
+/// E[3(x + ε)²] = 3x² + 3σ².
+#[test]
+fn smooth_grad_meets_its_expectation() -> Result<()> {
+    let smooth = smooth_grad(cubic, &x()?, &Noise::new(0.5, 20_000, 2))?;
+    for (score, x) in smooth.scores.iter().zip([0.5f64, -1.0, 2.0]) {
+        let expected = 3.0 * x * x + 3.0 * 0.25;
+        assert!((score - expected).abs() < 0.15, "{score} is not {expected}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_seed_is_a_figure() -> Result<()> {
+    let with = |seed| smooth_grad(cubic, &x()?, &Noise::new(0.1, 10, seed));
+    assert_eq!(with(7)?, with(7)?);
+    assert_ne!(with(7)?.scores, with(8)?.scores);
+    assert_eq!(with(7)?.seed, Some(7));
+    Ok(())
+}
+
+#[test]
+fn bad_noise_is_refused() -> Result<()> {
+    let message =
+        |noise| smooth_grad(cubic, &x()?, &noise).map_or_else(|e| Ok(e.to_string()), |_| Ok::<_, Error>(String::new()));
+    assert!(message(Noise::new(0.1, 0, 0))?.contains("at least one draw"));
+    assert!(message(Noise::new(-0.1, 5, 0))?.contains("σ must be a number ≥ 0"));
+    assert!(message(Noise::new(f64::NAN, 5, 0))?.contains("σ must be a number ≥ 0"));
+    Ok(())
+}
