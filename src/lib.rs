@@ -89,3 +89,8 @@ pub mod prelude {
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }
+
+/// The README's programs are compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use candle_core::{Device, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -125,7 +125,7 @@ pub fn interpolate(baseline: &Tensor, input: &Tensor, alphas: &[f64]) -> Result<
     Ok(alphas.broadcast_mul(&(input - baseline)?.unsqueeze(0)?)?.broadcast_add(&baseline.unsqueeze(0)?)?)
 }
 
-/// `(n,…) → (…)`: Σₖ wₖ·gₖ, a weighted sum over the leading axis.
+/// `(n,…) → (…)`: Σₖ wₖ·gₖ, a weighted sum over the leading axis, added up in `f64` where the device has it.
 ///
 /// Errors: as many weights as rows are needed.
 ///
@@ -142,8 +142,10 @@ pub fn riemann_sum(grads: &Tensor, weights: &[f64]) -> Result<Tensor> {
     if n != weights.len() {
         return Err(Error::shape("grads", format!("({}, …), one row per weight", weights.len()), grads.dims()));
     }
-    let weights = row(weights, grads)?.unsqueeze(0)?;
-    Ok(weights.matmul(&grads.reshape((n, ()))?)?.reshape(rest)?)
+    let wide = if grads.device().is_metal() { grads.dtype() } else { DType::F64 };
+    let rows = grads.reshape((n, ()))?.to_dtype(wide)?;
+    let weights = row(weights, &rows)?.unsqueeze(0)?;
+    Ok(weights.matmul(&rows)?.reshape(rest)?.to_dtype(grads.dtype())?)
 }
 
 /// Numbers as a `(n,)` tensor of the device and precision of another.

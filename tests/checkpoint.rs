@@ -50,7 +50,11 @@ fn other_spellings_give_the_same_model() -> Result<()> {
     let renamers: [fn(&str) -> String; 3] = [
         |name| name.replace("bert.", ""),
         |name| name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
-        |name| name.replace("bert.", "").replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
+        |name| {
+            name.replace("bert.", "")
+                .replace("LayerNorm.weight", "LayerNorm.gamma")
+                .replace("LayerNorm.bias", "LayerNorm.beta")
+        },
     ];
     for rename in renamers {
         let folder = copy()?;
@@ -77,8 +81,11 @@ fn half_precision_files_are_read_as_what_they_hold() -> Result<()> {
 
 /// Splits the weights over two shards with an index.
 fn shard(folder: &Path) -> Result<()> {
-    let (one, two): (HashMap<_, _>, HashMap<_, _>) = weights(folder)?.into_iter().partition(|(name, _)| name.contains(".layer."));
-    let index = |shard: &HashMap<String, Tensor>, file: &str| shard.keys().map(|n| (n.clone(), file.into())).collect::<Vec<_>>();
+    let (one, two): (HashMap<_, _>, HashMap<_, _>) =
+        weights(folder)?.into_iter().partition(|(name, _)| name.contains(".layer."));
+    let index = |shard: &HashMap<String, Tensor>, file: &str| {
+        shard.keys().map(|n| (n.clone(), file.into())).collect::<Vec<_>>()
+    };
     let map = [index(&one, "model-1.safetensors"), index(&two, "model-2.safetensors")].concat();
     let map: serde_json::Map<String, serde_json::Value> = map.into_iter().collect();
     save(&one, folder.join("model-1.safetensors"))?;
@@ -113,14 +120,25 @@ fn a_vocabulary_file_stands_in_for_a_tokenizer_file() -> Result<()> {
     Ok(())
 }
 
+/// A file, how to break it, and what must be said then.
+type Breakage = (&'static str, fn(&Path) -> Result<()>, &'static [&'static str]);
+
 #[test]
 fn broken_files_are_named_with_what_to_do() -> Result<()> {
-    let cases: [(&str, fn(&Path) -> Result<()>, &[&str]); 6] = [
-        ("model.safetensors", |file| Ok(fs::write(file, &fs::read(file)?[..5000])?), &["model.safetensors", "truncated"]),
+    let cases: [Breakage; 6] = [
+        (
+            "model.safetensors",
+            |file| Ok(fs::write(file, &fs::read(file)?[..5000])?),
+            &["model.safetensors", "truncated"],
+        ),
         ("model.safetensors", |file| Ok(fs::write(file, b"not weights")?), &["model.safetensors", "another format"]),
         ("model.safetensors", |file| Ok(fs::remove_file(file)?), &["model.safetensors.index.json", "save_pretrained"]),
         ("tokenizer.json", |file| Ok(fs::write(file, b"{]")?), &["tokenizer.json", "not a tokenizer"]),
-        ("config.json", |file| edit(file, "\"hidden_size\": 64", "\"hidden_size\": 32"), &["has shape", "belong together"]),
+        (
+            "config.json",
+            |file| edit(file, "\"hidden_size\": 64", "\"hidden_size\": 32"),
+            &["has shape", "belong together"],
+        ),
         ("config.json", |file| edit(file, "\"gelu\"", "\"gleu\""), &["config.json", "unknown variant `gleu`"]),
     ];
     for (name, break_it, says) in cases {
@@ -238,7 +256,11 @@ fn respond(mut stream: &TcpStream, folder: &Path, request: &str) -> std::io::Res
     let from: usize = from.trim().parse().unwrap_or(0);
     let to = to.trim().parse().map_or(bytes.len(), |to: usize| (to + 1).min(bytes.len()));
     let (length, total) = (to - from, bytes.len());
-    write!(stream, "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\nContent-Range: bytes {from}-{}/{total}\r\n", to - 1)?;
+    write!(
+        stream,
+        "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\nContent-Range: bytes {from}-{}/{total}\r\n",
+        to - 1
+    )?;
     write!(stream, "x-repo-commit: 0123456789abcdef\r\netag: \"{name}-{total}\"\r\nAccept-Ranges: bytes\r\n\r\n")?;
     stream.write_all(&bytes[from..to])
 }
@@ -271,7 +293,12 @@ fn the_hub_is_asked_once_with_revision_and_token_and_the_cache_serves_offline() 
     let hub = StandIn::serve(original())?;
     let home = tempfile::tempdir()?;
     let home = home.path().to_string_lossy().into_owned();
-    let online = [("HF_ENDPOINT", hub.url.as_str()), ("HF_HOME", &home), ("HF_TOKEN", "secret"), ("PELLUCID_TEST_REVISION", "v1")];
+    let online = [
+        ("HF_ENDPOINT", hub.url.as_str()),
+        ("HF_HOME", &home),
+        ("HF_TOKEN", "secret"),
+        ("PELLUCID_TEST_REVISION", "v1"),
+    ];
     let expected = format!("loaded {:?}", logits(&Bert::load("pellucid/tiny-bert-sentiment")?)?);
     let said = load_elsewhere("someone/tiny-bert", &online)?;
     assert!(said.contains(&expected), "{said}");

@@ -118,6 +118,9 @@ fn mismatched_figures_are_refused() -> Result<()> {
     assert!(Comparison::new(vec![]).is_err());
     let words = why.words()?;
     let (_, _, longer) = explain("A very good film.")?;
-    assert!(Comparison::new(vec![("words", words), ("tokens", longer)]).is_err_and(|e| e.to_string().contains("other features")));
+    assert!(
+        Comparison::new(vec![("words", words), ("tokens", longer)])
+            .is_err_and(|e| e.to_string().contains("other features"))
+    );
     Ok(())
 }

@@ -46,7 +46,7 @@ pub struct Checkpoint {
 enum Files {
     Embedded(&'static [(&'static str, &'static [u8])]),
     Folder(PathBuf),
-    Hub(HubModel),
+    Hub(Box<HubModel>),
 }
 
 impl Checkpoint {
@@ -64,7 +64,7 @@ impl Checkpoint {
                 "there is no folder `{source}`; a model's folder holds its config.json"
             )));
         } else {
-            Files::Hub(HubModel::new(source, load.revision.as_deref())?)
+            Files::Hub(Box::new(HubModel::new(source, load.revision.as_deref())?))
         };
         Ok(Self { name: source.into(), files, load: load.clone() })
     }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
 use super::strip::names;
-use super::{Show, signed};
+use super::{Show, beside};
 use crate::attribution::Attribution;
 use crate::{Error, Result};
 
@@ -35,21 +35,29 @@ impl Comparison {
     }
 }
 
+/// The largest |score| of a column.
+fn scale(attribution: &Attribution) -> f64 {
+    attribution.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max)
+}
+
 fn cell(attribution: &Attribution, row: usize) -> Markup {
-    let scale = attribution.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max);
+    let scale = scale(attribution);
     let score = attribution.scores[row];
     let colour = diverging(score / scale);
     let sign = if score < 0.0 { " text-decoration: underline;" } else { "" };
     let style = format!("text-align: right; background-color: {}; color: {};{sign}", hex(colour), text_on(colour));
-    html! { td style=(style) { (signed(score)) } }
+    html! { td style=(style) { (beside(score, scale)) } }
 }
 
 impl Show for Comparison {
     fn text(&self) -> String {
         let head: String = self.columns.iter().map(|column| format!(" {:>22}", column.0)).collect();
         let row = |(i, name): (usize, &String)| {
-            let scores: String =
-                self.columns.iter().map(|column| format!(" {:>22}", signed(column.1.scores[i]))).collect();
+            let scores: String = self
+                .columns
+                .iter()
+                .map(|column| format!(" {:>22}", beside(column.1.scores[i], scale(&column.1))))
+                .collect();
             format!("{name:>16}{scores}\n")
         };
         let rows: String = self.features().iter().enumerate().map(row).collect();

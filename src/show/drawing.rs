@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::beside;
 use super::chart::{Chart, Data, Series};
 use super::palette::{SERIES, diverging, hex};
-use super::signed;
 
 /// The frame that data is drawn in, in pixels, and the values at its edges.
 struct Plane {
@@ -139,20 +139,20 @@ fn bars(chart: &Chart, bars: &[(String, f64)]) -> (f64, Markup) {
                 text x=(plane.x(tick)) y=(bottom + 18.0) text-anchor="middle" { (tick_label(tick, false)) }
             }
             text x=((plane.left + plane.right) / 2.0) y=(bottom + 38.0) text-anchor="middle" { (chart.x) }
-            @for (i, (label, value)) in bars.iter().enumerate() { (bar(&plane, i, label, *value, value / scale)) }
+            @for (i, (label, value)) in bars.iter().enumerate() { (bar(&plane, i, label, *value, scale)) }
             line x1=(plane.x(0.0)) x2=(plane.x(0.0)) y1=(plane.top) y2=(bottom) stroke=(GREY) {}
         }
     };
     (bars_height(bars), body)
 }
 
-fn bar(plane: &Plane, row: usize, label: &str, value: f64, shade: f64) -> Markup {
+fn bar(plane: &Plane, row: usize, label: &str, value: f64, scale: f64) -> Markup {
     let (zero, end, y) = (plane.x(0.0), plane.x(value), plane.y(row as f64));
-    let (anchor, beside) = if value < 0.0 { ("end", end - 5.0) } else { ("start", end + 5.0) };
+    let (anchor, place) = if value < 0.0 { ("end", end - 5.0) } else { ("start", end + 5.0) };
     html! {
-        rect x=(zero.min(end)) y=(y + 3.0) width=((end - zero).abs()) height="16" fill=(hex(diverging(shade))) stroke="#777777" {}
+        rect x=(zero.min(end)) y=(y + 3.0) width=((end - zero).abs()) height="16" fill=(hex(diverging(value / scale))) stroke="#777777" {}
         text x=(plane.left - 8.0) y=(y + 15.0) text-anchor="end" { (shortened(label, 28)) }
-        text x=(beside) y=(y + 15.0) text-anchor=(anchor) font-size="11" { (signed(value)) }
+        text x=(place) y=(y + 15.0) text-anchor=(anchor) font-size="11" { (beside(value, scale)) }
     }
 }
 
@@ -171,20 +171,32 @@ fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
     if low < high { (low - room, high + room) } else { (low - 1.0, low + 1.0) }
 }
 
-/// Round numbers within a span; whole powers of ten on a logarithmic axis.
+/// Round numbers within a span.
 fn ticks((low, high): (f64, f64), log: bool) -> Vec<f64> {
+    if log {
+        return decades(low, high);
+    }
     let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
-    let nice = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
-    let step = if log { nice.max(1.0).round() } else { nice };
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
     let first = (low / step).ceil() as i64;
     (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= high).collect()
 }
 
+/// Powers of ten, every second or third if there are many, and 2 and 5 times them if there are few.
+fn decades(low: f64, high: f64) -> Vec<f64> {
+    let every = ((high - low) / 7.0).ceil().max(1.0) as i64;
+    let powers = (low.floor() as i64..=high.ceil() as i64).filter(|power| power.rem_euclid(every) == 0);
+    let between: &[f64] = if high - low < 2.5 { &[1.0, 2.0, 5.0] } else { &[1.0] };
+    let all = powers.flat_map(|power| between.iter().map(move |m| power as f64 + m.log10()));
+    all.filter(|tick| (low..=high).contains(tick)).collect()
+}
+
 fn tick_label(tick: f64, log: bool) -> String {
     match log {
-        true if (0.0..4.0).contains(&tick) => format!("{}", 10f64.powf(tick).round()),
-        true => format!("1e{tick:.0}").replace('-', "−"),
-        false => format!("{:.3}", tick).trim_end_matches('0').trim_end_matches('.').replace('-', "−"),
+        true if (-1e-9..5.0).contains(&tick) => format!("{}", 10f64.powf(tick).round()),
+        true => format!("{:.0e}", 10f64.powf(tick)),
+        false => format!("{tick:.3}").trim_end_matches('0').trim_end_matches('.').to_string(),
     }
+    .replace('-', "−")
 }

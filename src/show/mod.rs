@@ -105,11 +105,16 @@ fn picture(svg: &str, what: &str) -> maud::Markup {
 
 /// A number with its sign and four significant digits.
 fn signed(x: f64) -> String {
-    let digits = if x == 0.0 { 3 } else { (3 - x.abs().log10().floor() as i32).clamp(0, 6) };
-    match x.abs() {
-        small if small != 0.0 && small < 1e-4 => format!("{x:+.2e}"),
-        large if large >= 1e6 => format!("{x:+.3e}"),
-        _ => format!("{x:+.*}", digits as usize),
+    beside(x, x)
+}
+
+/// A number with its sign, to as many decimals as give the largest of its kind four significant digits.
+fn beside(x: f64, largest: f64) -> String {
+    let largest = largest.abs();
+    let decimals = if largest == 0.0 { 3.0 } else { (3.0 - largest.log10().floor()).clamp(0.0, 7.0) };
+    match largest {
+        extreme if extreme != 0.0 && !(1e-4..1e6).contains(&extreme) => format!("{x:+.2e}"),
+        _ => format!("{x:+.*}", decimals as usize),
     }
     .replace('-', "−")
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
-use super::{Show, signed};
+use super::{Show, beside, signed};
 use crate::attribution::{Attribution, Features};
 use crate::model::text::Token;
 
@@ -44,7 +44,7 @@ impl HeatStrip {
     }
 
     fn token(&self, token: &Token, score: f64, scale: f64) -> Markup {
-        let note = format!("{} {}", token.text, signed(score));
+        let note = format!("{} {}", token.text, beside(score, scale));
         if self.dims(token) {
             return html! { span title=(note) style="color: #808080; font-size: 80%; padding: 0 0.2em" { (token.text) } " " };
         }
@@ -54,7 +54,7 @@ impl HeatStrip {
     /// Five steps of colour from −scale to +scale.
     fn legend(&self, scale: f64) -> Markup {
         html! {
-            span style="font-size: 80%" {
+            span style="font-size: 80%; line-height: 2" {
                 "against " (signed(-scale)) " "
                 @for step in [-1.0, -0.5, 0.0, 0.5, 1.0] { span style=(shade(step)) { "  " } }
                 " " (signed(scale)) " supports"
@@ -98,8 +98,10 @@ impl Show for HeatStrip {
         let names = names(a);
         let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
         let scale = self.scale().max(a.scores.iter().map(|s| s.abs()).fold(0.0, f64::max));
-        let row =
-            |(name, score): (&String, &f64)| format!("{name:>wide$} {:>10} {}\n", signed(*score), bar(score / scale));
+        let row = |(name, score): (&String, &f64)| {
+            let row = format!("{name:>wide$} {:>10} {}", beside(*score, scale), bar(score / scale));
+            format!("{}\n", row.trim_end())
+        };
         let rows: String = names.iter().zip(&a.scores).take(MANY).map(row).collect();
         let more = a.scores.len().saturating_sub(MANY);
         let more = if more > 0 { format!("… and {more} more\n") } else { String::new() };
@@ -136,7 +138,7 @@ fn elements(a: &Attribution) -> Markup {
             div style="line-height: 2.2" {
                 @if a.scores.len() <= 32 {
                     @for (i, score) in a.scores.iter().enumerate() {
-                        span style=(shade(score / scale)) { "x[" (i) "] " (signed(*score)) } " "
+                        span style=(shade(score / scale)) { "x[" (i) "] " (beside(*score, scale)) } " "
                     }
                 } @else { (a.scores.len()) " elements, from " (signed(low)) " to " (signed(high)) }
             }

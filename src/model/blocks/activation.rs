@@ -35,7 +35,7 @@ impl Block for Activation {
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, _: &Shape) -> candle_core::Result<Rows<T>> {
-        self.map(x, &mut dy, |g, (_, slope)| *g = *g * slope);
+        self.map(x, &mut dy, |g, (_, slope)| *g *= slope);
         Ok(dy)
     }
 

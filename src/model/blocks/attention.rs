@@ -148,7 +148,7 @@ fn softmax_rows<T: Real>(scores: &mut [T], keys: usize, mask: Option<&[bool]>) {
             let top = row.iter().fold(T::neg_infinity(), |top, &s| if s > top { s } else { top });
             row.iter_mut().for_each(|s| *s = (*s - top).fast_exp());
             let scale = T::one() / sum(keys, |i| row[i]);
-            row.iter_mut().for_each(|s| *s = *s * scale);
+            row.iter_mut().for_each(|s| *s *= scale);
         }
     });
 }

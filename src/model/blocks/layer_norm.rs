@@ -45,7 +45,7 @@ impl Block for LayerNorm {
         simd(|| {
             for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
                 let (mean, inverse) = moments(x, T::lit(self.eps));
-                g.iter_mut().zip(weight.iter()).for_each(|(g, &w)| *g = *g * w);
+                g.iter_mut().zip(weight.iter()).for_each(|(g, &w)| *g *= w);
                 let mean_g = sum(x.len(), |i| g[i]) / c;
                 let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
                 for i in 0..x.len() {

@@ -5,7 +5,7 @@ use gemm::Parallelism;
 
 /// Numbers the CPU kernels run on: `f32` for work, `f64` for proofs.
 pub(crate) trait Real:
-    WithDType + num_traits::Float + std::iter::Sum + std::ops::AddAssign + Send + Sync
+    WithDType + num_traits::Float + std::iter::Sum + std::ops::AddAssign + std::ops::MulAssign + Send + Sync
 {
     /// (Φ(x), φ(x)): the standard normal's distribution function and density.
     fn normal(self) -> (Self, Self);
