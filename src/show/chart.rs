@@ -1,8 +1,7 @@
-//! Curves and bars: a plotly chart for JupyterLab, and the same as a static picture.
+//! Curves and bars, before they are drawn.
 
 use super::law::law;
 use super::strip::names;
-use super::{Show, drawing, live, picture, signed};
 use crate::attribution::Attribution;
 use crate::integrated_gradients::Convergence;
 
@@ -23,7 +22,7 @@ pub struct Chart {
     pub(super) y: String,
     pub(super) log: bool,
     pub(super) data: Data,
-    note: String,
+    pub(super) note: String,
 }
 
 #[derive(Clone, Debug)]
@@ -55,6 +54,14 @@ impl Chart {
         Self { note: note.into(), ..self }
     }
 
+    /// How tall a picture of the chart is, in pixels.
+    pub(super) fn height(&self) -> f64 {
+        match &self.data {
+            Data::Curves(_) => 400.0,
+            Data::Bars(bars) => 90.0 + 22.0 * bars.len() as f64,
+        }
+    }
+
     /// The points that can be drawn.
     pub(super) fn drawn<'a>(&self, series: &'a Series) -> impl Iterator<Item = (f64, f64)> + 'a {
         let log = self.log;
@@ -81,55 +88,4 @@ impl Convergence {
             .log_log()
             .note("lower is better; both axes logarithmic")
     }
-}
-
-impl Show for Convergence {
-    fn text(&self) -> String {
-        self.chart().text()
-    }
-
-    fn html(&self) -> String {
-        self.chart().html()
-    }
-
-    fn plotly(&self) -> Option<String> {
-        self.chart().plotly()
-    }
-
-    fn svg(&self) -> Option<String> {
-        self.chart().svg()
-    }
-}
-
-impl Show for Chart {
-    fn text(&self) -> String {
-        let body: String = match &self.data {
-            Data::Bars(bars) => bars.iter().map(|(label, value)| format!("{label:>16} {}\n", signed(*value))).collect(),
-            Data::Curves(series) => series.iter().map(|series| curve_text(series, self.drawn(series))).collect(),
-        };
-        format!("{}\n{body}{}", self.title, self.note)
-    }
-
-    fn html(&self) -> String {
-        maud::html! {
-            div style="font-family: sans-serif" {
-                (picture(&drawing::of(self), &self.title))
-                div style="font-size: 80%" { (self.note) }
-            }
-        }
-        .into_string()
-    }
-
-    fn plotly(&self) -> Option<String> {
-        Some(live::of(self).to_json())
-    }
-
-    fn svg(&self) -> Option<String> {
-        Some(drawing::of(self))
-    }
-}
-
-fn curve_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
-    let points: Vec<_> = points.map(|(x, y)| format!("{x}: {y:.2e}")).collect();
-    format!("{:>16}  {}\n", series.name, points.join("  "))
 }

@@ -32,13 +32,13 @@ const MESH: &str = "#e0e0e0";
 
 /// The chart as an SVG document.
 pub(super) fn of(chart: &Chart) -> String {
-    let (height, body) = match &chart.data {
+    let body = match &chart.data {
         Data::Curves(series) => curves(chart, series),
         Data::Bars(bars) => self::bars(chart, bars),
     };
     document(
         WIDTH,
-        height,
+        chart.height(),
         html! {
             text x=(WIDTH / 2.0) y="22" text-anchor="middle" font-size="15" font-weight="bold" { (chart.title) }
             (body)
@@ -58,19 +58,18 @@ pub(super) fn document(width: f64, height: f64, body: Markup) -> String {
     .into_string()
 }
 
-fn curves(chart: &Chart, series: &[Series]) -> (f64, Markup) {
+fn curves(chart: &Chart, series: &[Series]) -> Markup {
     let place = |value: f64| if chart.log { value.log10() } else { value };
     let points = |s| chart.drawn(s).map(|(x, y)| (place(x), place(y))).collect::<Vec<_>>();
     let curves: Vec<Vec<(f64, f64)>> = series.iter().map(points).collect();
     let legend = 10.0 + 7.5 * series.iter().map(|s| s.name.chars().count()).max().unwrap_or(0) as f64 + 30.0;
     let (x, y) = (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1)));
-    let plane = Plane { left: 80.0, top: 40.0, right: WIDTH - legend - 15.0, bottom: 350.0, x, y };
-    let body = html! {
+    let plane = Plane { left: 80.0, top: 40.0, right: WIDTH - legend - 15.0, bottom: chart.height() - 50.0, x, y };
+    html! {
         (axes(chart, &plane))
         @for (i, curve) in curves.iter().enumerate() { (line(&plane, i, curve)) }
         @for (i, series) in series.iter().enumerate() { (legend_entry(&plane, i, &series.name)) }
-    };
-    (400.0, body)
+    }
 }
 
 /// Ticks, mesh and labels of both axes.
@@ -118,21 +117,16 @@ fn dash(i: usize) -> &'static str {
     ["none", "7 4", "2 3", "9 3 2 3", "14 4"][i % 5]
 }
 
-/// How tall a picture of so many bars is.
-pub(super) fn bars_height(bars: &[(String, f64)]) -> f64 {
-    90.0 + 22.0 * bars.len() as f64
-}
-
-fn bars(chart: &Chart, bars: &[(String, f64)]) -> (f64, Markup) {
+fn bars(chart: &Chart, bars: &[(String, f64)]) -> Markup {
     let longest = bars.iter().map(|bar| bar.0.chars().count()).max().unwrap_or(0).min(28);
     let scale = bars.iter().map(|bar| bar.1.abs()).fold(f64::MIN_POSITIVE, f64::max);
     let (low, high) = bars.iter().fold((0f64, 0f64), |(low, high), bar| (low.min(bar.1), high.max(bar.1)));
     let room = 0.14 * (high - low).max(f64::MIN_POSITIVE);
     let x = (if low < 0.0 { low - room } else { 0.0 }, if high > 0.0 || low == 0.0 { high + room } else { 0.0 });
-    let bottom = bars_height(bars) - 50.0;
+    let bottom = chart.height() - 50.0;
     let y = (bars.len().max(1) as f64, 0.0);
     let plane = Plane { left: 24.0 + 8.0 * longest as f64, top: 40.0, right: WIDTH - 20.0, bottom, x, y };
-    let body = html! {
+    html! {
         g font-size="12" {
             @for tick in ticks(plane.x, false) {
                 line x1=(plane.x(tick)) x2=(plane.x(tick)) y1=(plane.top) y2=(bottom) stroke=(MESH) {}
@@ -142,8 +136,7 @@ fn bars(chart: &Chart, bars: &[(String, f64)]) -> (f64, Markup) {
             @for (i, (label, value)) in bars.iter().enumerate() { (bar(&plane, i, label, *value, scale)) }
             line x1=(plane.x(0.0)) x2=(plane.x(0.0)) y1=(plane.top) y2=(bottom) stroke=(GREY) {}
         }
-    };
-    (bars_height(bars), body)
+    }
 }
 
 fn bar(plane: &Plane, row: usize, label: &str, value: f64, scale: f64) -> Markup {

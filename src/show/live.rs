@@ -5,7 +5,6 @@ use plotly::layout::{Axis, AxisType, Margin};
 use plotly::{Bar, Layout, Plot, Scatter};
 
 use super::chart::{Chart, Data, Series};
-use super::drawing::bars_height;
 use super::palette::{SERIES, diverging, hex};
 
 /// The chart as a plotly plot.
@@ -51,7 +50,7 @@ fn layout(chart: &Chart) -> Layout {
                 .range(vec![bars.len() as f64 - 0.5, -0.5])
                 .tick_values((0..bars.len()).map(|i| i as f64).collect());
             let rows = rows.tick_text(bars.iter().map(|bar| bar.0.clone()).collect());
-            layout.x_axis(axis(&chart.x)).y_axis(rows).height(bars_height(bars) as usize + 60)
+            layout.x_axis(axis(&chart.x)).y_axis(rows).height(chart.height() as usize + 60)
         }
     }
 }

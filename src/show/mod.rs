@@ -11,6 +11,7 @@ mod heads;
 mod law;
 mod live;
 mod palette;
+mod plot;
 mod strip;
 
 use std::fmt::Write as _;
