@@ -67,9 +67,21 @@ struct Parts {
     positions: Tensor,
     types: Tensor,
     embeddings: Chain,
-    blocks: Vec<Chain>,
+    blocks: Vec<Block>,
     classifier: Option<Chain>,
     vocabulary: Option<Chain>,
+}
+
+/// x ← LN(x + Attention(x)), then x ← LN(x + FFN(x)).
+struct Block {
+    attention: Chain,
+    feed_forward: Chain,
+}
+
+impl Block {
+    fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.feed_forward.forward(&self.attention.forward(x, mask, hook)?, mask, hook)
+    }
 }
 
 impl std::fmt::Debug for Bert {
@@ -264,16 +276,28 @@ impl Bert {
 
     /// Word embeddings `(n,t,c)` → a classifier's logits, `(n,v)`.
     ///
+    /// They are read off `[CLS]`, so after the last attention only that token's row is worked on.
+    ///
     /// Errors: the checkpoint has no classifier; x has the wrong shape.
     pub fn logits(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
-        self.logits_hooked(text, x, &mut Clear)
+        let Some((last, before)) = self.0.blocks.split_last() else { return self.logits_hooked(text, x, &mut Clear) };
+        let mut x = self.0.embeddings.forward(&self.placed(text, x)?, None, &mut Clear)?;
+        for block in before {
+            x = block.forward(&x, text.mask(), &mut Clear)?;
+        }
+        let first = last.attention.forward(&x, text.mask(), &mut Clear)?.narrow(1, 0, 1)?;
+        self.classify(&last.feed_forward.forward(&first, None, &mut Clear)?)
     }
 
-    /// The same, with a hook at the named places of the network.
+    /// The same for every token to the end, with a hook at the named places of the network.
     pub fn logits_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.classify(&self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?)
+    }
+
+    /// The last block's output for `[CLS]`, `(n,1,c)` → `(n,v)`.
+    fn classify(&self, first: &Tensor) -> Result<Tensor> {
         let head = self.0.classifier.as_ref().ok_or_else(|| self.headless("a classifier"))?;
-        let first = self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?;
-        Ok(head.forward(&first, None, hook)?.squeeze(1)?)
+        Ok(head.forward(first, None, &mut Clear)?.squeeze(1)?)
     }
 
     /// Word embeddings `(n,t,c)` → the masked language model's logits at the first `[MASK]`, `(n,v)`.
@@ -362,14 +386,13 @@ fn embedding_norm(weights: &Weights, config: &Config) -> Result<Chain> {
     Ok(Chain::new(vec![Stage::At(Site::Embed), Stage::LayerNorm(norm)]))
 }
 
-/// One encoder block: LN(x + Attention(x)), then LN(x + FFN(x)).
-fn block(weights: &Weights, config: &Config, l: usize) -> Result<Chain> {
+fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
     let (c, wide) = (config.hidden_size, config.intermediate_size);
     let linear = |name: &str, from, to| weights.linear(&format!("encoder.layer.{l}.{name}"), from, to);
     let norm = |name: &str| weights.layer_norm(&format!("encoder.layer.{l}.{name}"), c, config.layer_norm_eps);
     let qkv = ["query", "key", "value"].map(|part| linear(&format!("attention.self.{part}"), c, c));
     let qkv = qkv.into_iter().collect::<Result<Vec<_>>>()?;
-    Ok(Chain::new(vec![
+    let attention = Chain::new(vec![
         Stage::At(Site::ResidPre(l)),
         Stage::Residual(vec![
             Stage::Linear(Linear::stacked(&qkv)?),
@@ -379,6 +402,8 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Chain> {
         ]),
         Stage::LayerNorm(norm("attention.output.LayerNorm")?),
         Stage::At(Site::ResidMid(l)),
+    ]);
+    let feed_forward = Chain::new(vec![
         Stage::Residual(vec![
             Stage::Linear(linear("intermediate.dense", c, wide)?),
             Stage::Activation(config.hidden_act),
@@ -387,7 +412,8 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Chain> {
         ]),
         Stage::LayerNorm(norm("output.LayerNorm")?),
         Stage::At(Site::ResidPost(l)),
-    ]))
+    ]);
+    Ok(Block { attention, feed_forward })
 }
 
 /// The pooler and the classifier on `[CLS]`, if the checkpoint has them.

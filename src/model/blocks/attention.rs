@@ -139,26 +139,28 @@ impl Block for Attention {
 
 /// Every row of `scores` becomes its softmax; hidden keys get zero.
 fn softmax_rows<T: Real>(scores: &mut [T], keys: usize, mask: Option<&[bool]>) {
-    simd(|| {
-        for row in scores.chunks_exact_mut(keys) {
-            if let Some(mask) = mask {
-                let hidden = row.iter_mut().zip(mask).filter(|(_, seen)| !**seen);
-                hidden.for_each(|(score, _)| *score = T::neg_infinity());
-            }
-            let top = row.iter().fold(T::neg_infinity(), |top, &s| if s > top { s } else { top });
-            row.iter_mut().for_each(|s| *s = (*s - top).fast_exp());
-            let scale = T::one() / sum(keys, |i| row[i]);
-            row.iter_mut().for_each(|s| *s *= scale);
-        }
-    });
+    simd(|| scores.chunks_exact_mut(keys).for_each(|row| softmax(row, mask)));
+}
+
+#[inline(always)]
+fn softmax<T: Real>(row: &mut [T], mask: Option<&[bool]>) {
+    if let Some(mask) = mask {
+        let hidden = row.iter_mut().zip(mask).filter(|(_, seen)| !**seen);
+        hidden.for_each(|(score, _)| *score = T::neg_infinity());
+    }
+    let top = row.iter().fold(T::neg_infinity(), |top, &s| if s > top { s } else { top });
+    row.iter_mut().for_each(|s| *s = (*s - top).fast_exp());
+    let scale = T::one() / sum(row.len(), |i| row[i]);
+    row.iter_mut().for_each(|s| *s *= scale);
 }
 
 /// Ā becomes A∘(Ā − rowsum(A∘Ā)), row by row.
 fn softmax_backward<T: Real>(pattern: &[T], slope: &mut [T], keys: usize) {
-    simd(|| {
-        for (a, g) in pattern.chunks_exact(keys).zip(slope.chunks_exact_mut(keys)) {
-            let dot = sum(keys, |i| a[i] * g[i]);
-            g.iter_mut().zip(a).for_each(|(g, &a)| *g = a * (*g - dot));
-        }
-    });
+    simd(|| pattern.chunks_exact(keys).zip(slope.chunks_exact_mut(keys)).for_each(|(a, g)| softmax_pull_back(a, g)));
+}
+
+#[inline(always)]
+fn softmax_pull_back<T: Real>(a: &[T], g: &mut [T]) {
+    let dot = sum(a.len(), |i| a[i] * g[i]);
+    g.iter_mut().zip(a).for_each(|(g, &a)| *g = a * (*g - dot));
 }

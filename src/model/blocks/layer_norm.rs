@@ -28,31 +28,15 @@ impl Block for LayerNorm {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let (weight, bias) = (view::<T>(&self.weight)?, view::<T>(&self.bias)?);
         let mut y = vec![T::zero(); x.len()];
-        simd(|| {
-            for (x, y) in x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels)) {
-                let (mean, inverse) = moments(x, T::lit(self.eps));
-                for i in 0..x.len() {
-                    y[i] = (x[i] - mean) * inverse * weight[i] + bias[i];
-                }
-            }
-        });
+        let rows = x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels));
+        simd(|| rows.for_each(|(x, y)| normalise(x, y, &weight, &bias, T::lit(self.eps))));
         Ok((y, x))
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let weight = view::<T>(&self.weight)?;
-        let c = T::lit(shape.channels as f64);
-        simd(|| {
-            for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
-                let (mean, inverse) = moments(x, T::lit(self.eps));
-                g.iter_mut().zip(weight.iter()).for_each(|(g, &w)| *g *= w);
-                let mean_g = sum(x.len(), |i| g[i]) / c;
-                let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
-                for i in 0..x.len() {
-                    g[i] = (g[i] - mean_g - (x[i] - mean) * inverse * mean_gx) * inverse;
-                }
-            }
-        });
+        let rows = x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels));
+        simd(|| rows.for_each(|(x, g)| pull_back(x, g, &weight, T::lit(self.eps))));
         Ok(dy)
     }
 
@@ -60,6 +44,28 @@ impl Block for LayerNorm {
         let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let sigma = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
         centred.broadcast_div(&sigma)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+    }
+}
+
+/// y = γ·(x − μ)/σ + β, for one token.
+#[inline(always)]
+fn normalise<T: Real>(x: &[T], y: &mut [T], weight: &[T], bias: &[T], eps: T) {
+    let (mean, inverse) = moments(x, eps);
+    for (i, y) in y.iter_mut().enumerate() {
+        *y = (x[i] - mean) * inverse * weight[i] + bias[i];
+    }
+}
+
+/// ȳ in `g` becomes x̄, for one token.
+#[inline(always)]
+fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T) {
+    let c = T::lit(x.len() as f64);
+    let (mean, inverse) = moments(x, eps);
+    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+    let mean_g = sum(x.len(), |i| g[i]) / c;
+    let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
+    for (i, g) in g.iter_mut().enumerate() {
+        *g = (*g - mean_g - (x[i] - mean) * inverse * mean_gx) * inverse;
     }
 }
 
