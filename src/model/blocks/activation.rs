@@ -68,7 +68,14 @@ impl Activation {
 /// The loop, compiled once per activation so that it vectorises.
 #[inline(always)]
 fn each<T: Real>(x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T)), a: impl Fn(T) -> (T, T)) {
-    simd(|| y.iter_mut().zip(x).for_each(|(y, &x)| visit(y, a(x))));
+    simd(
+        #[inline(always)]
+        || {
+            for (y, &x) in y.iter_mut().zip(x) {
+                visit(y, a(x));
+            }
+        },
+    );
 }
 
 #[inline(always)]

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape};
-use super::{simd, sum};
+use super::{greatest, simd, sum};
 
 /// `(n,t,3c) → (n,t,c)`: per head, A = softmax(q·kᵀ/√d), y = A·v (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 ///
@@ -139,7 +139,14 @@ impl Block for Attention {
 
 /// Every row of `scores` becomes its softmax; hidden keys get zero.
 fn softmax_rows<T: Real>(scores: &mut [T], keys: usize, mask: Option<&[bool]>) {
-    simd(|| scores.chunks_exact_mut(keys).for_each(|row| softmax(row, mask)));
+    simd(
+        #[inline(always)]
+        || {
+            for row in scores.chunks_exact_mut(keys) {
+                softmax(row, mask);
+            }
+        },
+    );
 }
 
 #[inline(always)]
@@ -148,7 +155,7 @@ fn softmax<T: Real>(row: &mut [T], mask: Option<&[bool]>) {
         let hidden = row.iter_mut().zip(mask).filter(|(_, seen)| !**seen);
         hidden.for_each(|(score, _)| *score = T::neg_infinity());
     }
-    let top = row.iter().fold(T::neg_infinity(), |top, &s| if s > top { s } else { top });
+    let top = greatest(row);
     row.iter_mut().for_each(|s| *s = (*s - top).fast_exp());
     let scale = T::one() / sum(row.len(), |i| row[i]);
     row.iter_mut().for_each(|s| *s *= scale);
@@ -156,7 +163,14 @@ fn softmax<T: Real>(row: &mut [T], mask: Option<&[bool]>) {
 
 /// Ā becomes A∘(Ā − rowsum(A∘Ā)), row by row.
 fn softmax_backward<T: Real>(pattern: &[T], slope: &mut [T], keys: usize) {
-    simd(|| pattern.chunks_exact(keys).zip(slope.chunks_exact_mut(keys)).for_each(|(a, g)| softmax_pull_back(a, g)));
+    simd(
+        #[inline(always)]
+        || {
+            for (a, g) in pattern.chunks_exact(keys).zip(slope.chunks_exact_mut(keys)) {
+                softmax_pull_back(a, g);
+            }
+        },
+    );
 }
 
 #[inline(always)]

@@ -28,15 +28,27 @@ impl Block for LayerNorm {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let (weight, bias) = (view::<T>(&self.weight)?, view::<T>(&self.bias)?);
         let mut y = vec![T::zero(); x.len()];
-        let rows = x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels));
-        simd(|| rows.for_each(|(x, y)| normalise(x, y, &weight, &bias, T::lit(self.eps))));
+        simd(
+            #[inline(always)]
+            || {
+                for (x, y) in x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels)) {
+                    normalise(x, y, &weight, &bias, T::lit(self.eps));
+                }
+            },
+        );
         Ok((y, x))
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let weight = view::<T>(&self.weight)?;
-        let rows = x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels));
-        simd(|| rows.for_each(|(x, g)| pull_back(x, g, &weight, T::lit(self.eps))));
+        simd(
+            #[inline(always)]
+            || {
+                for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
+                    pull_back(x, g, &weight, T::lit(self.eps));
+                }
+            },
+        );
         Ok(dy)
     }
 

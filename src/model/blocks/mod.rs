@@ -22,23 +22,36 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use stage::Stage;
 
-/// Runs a loop compiled for the widest vectors this processor has.
+/// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself
+/// the compiler may call it, compiled for the narrowest.
 #[inline(always)]
 fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// Σᵢ term(i) over 0..len in sixteen interleaved lanes, so that the compiler may add them side by side.
+/// Σᵢ term(i) over 0..len.
 #[inline(always)]
 fn sum<T: matrix::Real>(len: usize, term: impl Fn(usize) -> T) -> T {
+    fold(len, T::zero(), term, |total, x| total + x)
+}
+
+/// The greatest number of a row.
+#[inline(always)]
+fn greatest<T: matrix::Real>(row: &[T]) -> T {
+    fold(row.len(), T::neg_infinity(), |i| row[i], |top, x| if x > top { x } else { top })
+}
+
+/// Combines term(0), …, term(len − 1) in sixteen interleaved lanes, which the compiler can keep in one vector.
+#[inline(always)]
+fn fold<T: matrix::Real>(len: usize, start: T, term: impl Fn(usize) -> T, combine: impl Fn(T, T) -> T) -> T {
     const LANES: usize = 16;
-    let mut lanes = [T::zero(); LANES];
+    let mut lanes = [start; LANES];
     let whole = len / LANES * LANES;
-    for start in (0..whole).step_by(LANES) {
+    for first in (0..whole).step_by(LANES) {
         for (lane, total) in lanes.iter_mut().enumerate() {
-            *total += term(start + lane);
+            *total = combine(*total, term(first + lane));
         }
     }
-    let rest: T = (whole..len).map(&term).sum();
-    lanes.into_iter().sum::<T>() + rest
+    let rest = (whole..len).fold(start, |total, i| combine(total, term(i)));
+    lanes.into_iter().fold(rest, combine)
 }
