@@ -3,11 +3,12 @@
 use candle_core::{Device, Tensor};
 
 use crate::attribution::Attribution;
-use crate::grad::{numbers, values_of};
+use crate::grad::values_of;
 use crate::integrated_gradients::fitting;
 use crate::path::same_shape;
 use crate::progress::Progress;
 use crate::saliency::Noise;
+use crate::tensor::{floating, numbers};
 use crate::{Error, Result};
 
 /// Which elements of an input are taken away together. Groups may overlap.
@@ -44,11 +45,12 @@ impl Groups {
 
     /// Windows of a size sliding over x by a stride, along every axis; the last one of an axis may stick out and is cut.
     ///
-    /// Errors: not one size and stride per axis; a size or stride of zero.
+    /// Errors: not one size and stride per axis; a stride of zero, or larger than its size, which would leave gaps.
     pub fn windows(x: &Tensor, size: &[usize], stride: &[usize]) -> Result<Self> {
         let rank = x.rank();
-        if size.len() != rank || stride.len() != rank || size.contains(&0) || stride.contains(&0) {
-            let wanted = format!("{rank} sizes and {rank} strides, all at least 1");
+        let covers = size.iter().zip(stride).all(|(size, stride)| 0 < *stride && stride <= size);
+        if size.len() != rank || stride.len() != rank || !covers {
+            let wanted = format!("{rank} sizes and {rank} strides, strides at least 1 and no larger than the sizes");
             return Err(Error::argument(format!(
                 "a window over {:?} needs {wanted}; got {size:?}, {stride:?}",
                 x.dims()
@@ -81,7 +83,12 @@ impl Groups {
     }
 
     /// One score per group → one per element: the mean over the groups it belongs to, 0 for none.
-    pub fn spread(&self, scores: &[f64]) -> Vec<f64> {
+    ///
+    /// Errors: not one score per group.
+    pub fn spread(&self, scores: &[f64]) -> Result<Vec<f64>> {
+        if scores.len() != self.len() {
+            return Err(Error::shape("the scores", format!("({},), one per group", self.len()), &[scores.len()]));
+        }
         let mut totals = vec![(0.0, 0usize); self.shape.iter().product()];
         for (group, score) in self.members.iter().zip(scores) {
             for &element in group {
@@ -89,7 +96,7 @@ impl Groups {
                 totals[element].1 += 1;
             }
         }
-        totals.into_iter().map(|(total, count)| total / count.max(1) as f64).collect()
+        Ok(totals.into_iter().map(|(total, count)| total / count.max(1) as f64).collect())
     }
 
     /// 1 where an element belongs to group g, for the groups of a range: `(g,…)`.
@@ -123,6 +130,7 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 }
 
 fn drops(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Tensor> {
+    floating(x)?;
     same_shape(x, baseline)?;
     if groups.shape != x.dims() || groups.is_empty() {
         return Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape));
@@ -183,7 +191,7 @@ pub fn occlusion(
     stride: &[usize],
 ) -> Result<Attribution> {
     let groups = Groups::windows(x, window, stride)?;
-    let scores = groups.spread(&numbers(&drops(&f, x, baseline, &groups)?)?);
+    let scores = groups.spread(&numbers(&drops(&f, x, baseline, &groups)?)?)?;
     let attribution = Attribution::of_elements("occlusion", &Tensor::from_vec(scores, x.dims(), &Device::Cpu)?)?;
     Ok(attribution.setting("window", format!("{window:?}")).setting("stride", format!("{stride:?}")))
 }
@@ -228,11 +236,11 @@ fn sensitivity(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise)
 /// f's values with each draw `(m,1,…)` added to one row of x.
 fn shaken(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, row: usize, draws: &Tensor) -> Result<Vec<f64>> {
     let (below, above) = (row, x.dims()[0] - row - 1);
-    let moves = draws.pad_with_zeros(1, below, above)?;
-    let mut values = Vec::new();
-    for start in (0..moves.dims()[0]).step_by(fitting(x)) {
-        let count = fitting(x).min(moves.dims()[0] - start);
-        values.extend(numbers(&values_of(f, &moves.narrow(0, start, count)?.broadcast_add(x)?)?)?);
+    let (chunk, total) = (fitting(x), draws.dims()[0]);
+    let mut values = Vec::with_capacity(total);
+    for start in (0..total).step_by(chunk) {
+        let moves = draws.narrow(0, start, chunk.min(total - start))?.pad_with_zeros(1, below, above)?;
+        values.extend(numbers(&values_of(f, &moves.broadcast_add(x)?)?)?);
     }
     Ok(values)
 }

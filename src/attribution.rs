@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::grad::numbers;
 use crate::model::text::{Text, Token};
+use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// Scores over the features of one input, for one target.
@@ -30,7 +30,7 @@ pub struct Attribution {
     pub completeness: Option<Completeness>,
     /// The seed of methods that draw random numbers.
     pub seed: Option<u64>,
-    /// Every setting that shaped the result, by name.
+    /// The method's settings, by name: steps, rule, σ, draws, window.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -66,7 +66,7 @@ pub struct Completeness {
     pub promised: f64,
     /// Σ scores.
     pub got: f64,
-    /// |got − promised| / |promised|.
+    /// |got − promised| / |promised|; a promise smaller than the rounding floor counts as the floor.
     pub relative_gap: f64,
     /// What rounding alone may contribute: ε·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic. A gap
     /// of this size says nothing about the number of steps.
@@ -110,11 +110,13 @@ fn epsilon(dtype: DType) -> f64 {
 impl Attribution {
     /// Scores over the elements of a tensor.
     pub(crate) fn of_elements(method: &str, scores: &Tensor) -> Result<Self> {
+        let values = numbers(scores)?;
+        finite("a score", &values)?;
         Ok(Self {
             method: method.into(),
             target: "f(x)".into(),
             features: Features::Elements { shape: scores.dims().to_vec() },
-            scores: numbers(scores)?,
+            scores: values,
             completeness: None,
             seed: None,
             settings: BTreeMap::new(),
@@ -142,18 +144,26 @@ impl Attribution {
         if !matches!(shape.len(), 1 | 2) || shape[0] != text.len() {
             return Err(Error::shape("the scores", format!("({0}, c) or ({0},), a row per token", text.len()), shape));
         }
+        self.consistent()?;
         let channels = self.scores.len() / text.len();
         self.scores = self.scores.chunks(channels).map(|row| row.iter().sum()).collect();
         self.features = Features::Tokens { text: text.source().into(), tokens: text.tokens().to_vec() };
         Ok(self)
     }
 
-    /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves.
+    /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words stay as they are.
     ///
-    /// Errors: the scores are not over tokens (call [`over`](Self::over) first).
+    /// Errors: the scores are over elements (call [`over`](Self::over) first).
     pub fn words(&self) -> Result<Self> {
-        let Features::Tokens { text, tokens } = &self.features else {
-            return Err(Error::argument("only scores over tokens can be summed to words: call `over(&text)` first"));
+        self.consistent()?;
+        let (text, tokens) = match &self.features {
+            Features::Tokens { text, tokens } => (text, tokens),
+            Features::Words { .. } => return Ok(self.clone()),
+            Features::Elements { .. } => {
+                return Err(Error::argument(
+                    "only scores over tokens can be summed to words: call `over(&text)` first",
+                ));
+            }
         };
         let mut words: Vec<(Token, f64)> = Vec::new();
         for (token, &score) in tokens.iter().zip(&self.scores) {
@@ -212,7 +222,23 @@ impl Attribution {
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.
+    ///
+    /// Errors: not JSON of an attribution, or not one score per feature.
     pub fn from_json(json: &str) -> Result<Self> {
-        Ok(serde_json::from_str(json)?)
+        let attribution: Self = serde_json::from_str(json)?;
+        attribution.consistent()?;
+        Ok(attribution)
+    }
+
+    /// Errors unless there is one score per feature.
+    pub(crate) fn consistent(&self) -> Result<()> {
+        let features = match &self.features {
+            Features::Elements { shape } => shape.iter().product(),
+            Features::Tokens { tokens, .. } | Features::Words { tokens, .. } => tokens.len(),
+        };
+        match self.scores.len() == features {
+            true => Ok(()),
+            false => Err(Error::shape("the scores", format!("({features},), one per feature"), &[self.scores.len()])),
+        }
     }
 }

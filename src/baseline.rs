@@ -29,18 +29,19 @@ pub fn blurred(image: &Tensor, sigma: f64) -> Result<Tensor> {
     Ok(smooth(&along_rows.transpose(1, 2)?, sigma)?.transpose(1, 2)?.contiguous()?)
 }
 
-/// `(…) → (…)`: pure Gaussian noise around `mean`, seeded.
+/// `(…) → (…)`: Gaussian noise of standard deviation `sigma` around `mean`, of the shape of another tensor.
 ///
-/// Errors: those of [`Noise`].
+/// Errors: integers; a negative σ.
 ///
 /// ```
 /// # use pellucid::prelude::*;
 /// let image = Tensor::zeros((3, 4, 4), DType::F64, &Device::Cpu)?;
-/// let noise = pellucid::baseline::noise(&image, 0.5, &Noise::new(0.1, 1, 7))?;
+/// let noise = pellucid::baseline::noise(&image, 0.5, 0.1, 7)?;
 /// assert_eq!(noise.dims(), [3, 4, 4]);
 /// # Ok::<(), pellucid::Error>(())
 /// ```
-pub fn noise(like: &Tensor, mean: f64, noise: &Noise) -> Result<Tensor> {
+pub fn noise(like: &Tensor, mean: f64, sigma: f64, seed: u64) -> Result<Tensor> {
+    let noise = Noise::new(sigma, 1, seed);
     Ok((noise.draw(&mut noise.rng()?, like, 1)?.squeeze(0)? + mean)?)
 }
 

@@ -5,6 +5,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
+use crate::tensor::{finite, floating, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: (n,…) → (n,)`, `(n,…) → (n,…)`: ∇f at every row.
@@ -12,7 +13,7 @@ use crate::{Error, Result, kernel};
 /// Rows must not talk to each other, as examples of a batch do not; then the gradient of Σₖ f(xₖ) is the stack of the
 /// rows' gradients, and one walk back through the graph yields them all.
 ///
-/// Errors: f's output is not one finite number per row; its graph never reaches the input
+/// Errors: x holds integers; f's output is not one finite number per row; its graph never reaches the input
 /// ([`Error::GraphCut`]); a gradient is not finite.
 ///
 /// **When it misleads**: where a candle operation without backward lies on a branch beside a residual connection, the
@@ -31,10 +32,11 @@ pub fn grad_at(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tens
 
 fn gradient_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
     kernel::guard()?;
+    floating(x)?;
     let x = Var::from_tensor(&x.detach().contiguous()?)?;
     let y = values_of(f, &x)?;
     let gradient = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?.detach();
-    finite("the gradient", &gradient)?;
+    finite("the gradient", &numbers(&gradient)?)?;
     Ok(gradient)
 }
 
@@ -45,21 +47,8 @@ pub(crate) fn values_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Re
     if y.dims() != [n] {
         return Err(Error::shape("the function's output", format!("({n},), one number per row"), y.dims()));
     }
-    finite("the function's output", &y)?;
+    finite("the function's output", &numbers(&y)?)?;
     Ok(y)
-}
-
-/// The values as `f64`, whatever the tensor's shape, device and precision.
-pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.detach().flatten_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1()?)
-}
-
-fn finite(what: &str, x: &Tensor) -> Result<()> {
-    let numbers = numbers(x)?;
-    match numbers.iter().position(|x| !x.is_finite()) {
-        None => Ok(()),
-        Some(position) => Err(Error::NotFinite { what: what.into(), found: numbers[position], position }),
-    }
 }
 
 /// How far the gradient of `f: (n,…) → (n,)` at one point x `(…)` is from central differences: the largest

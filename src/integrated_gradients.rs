@@ -5,9 +5,10 @@
 use candle_core::Tensor;
 
 use crate::attribution::{Attribution, Completeness};
-use crate::grad::{grad_at, numbers, values_of};
+use crate::grad::{grad_at, values_of};
 use crate::path::{Quadrature, interpolate, riemann_sum, same_shape};
 use crate::progress::Progress;
+use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// How the path is cut: a rule, and a number of steps or a tolerance.
@@ -15,7 +16,7 @@ use crate::{Error, Result};
 pub struct Steps {
     /// The quadrature rule.
     pub quadrature: Quadrature,
-    /// The number of steps; with a tolerance, the most that may be spent.
+    /// The number of steps; with a tolerance, that of the last attempt.
     pub count: usize,
     /// Refine, doubling the steps from 8, until the relative completeness gap is at most this.
     pub tolerance: Option<f64>,
@@ -48,7 +49,10 @@ impl Steps {
     fn attempts(&self) -> Vec<usize> {
         match self.tolerance {
             None => vec![self.count],
-            Some(_) => std::iter::successors(Some(8), |n| Some(n * 2)).take_while(|n| *n <= self.count).collect(),
+            Some(_) => {
+                let doubling = std::iter::successors(Some(8usize), |n| n.checked_mul(2));
+                doubling.take_while(|n| *n < self.count).chain([self.count]).collect()
+            }
         }
     }
 

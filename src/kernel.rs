@@ -5,6 +5,8 @@
 //! The notebooks therefore depend on one shared library, `notebooks/prelude`, and this module refuses to compute
 //! gradients when it finds itself linked more than once into a process.
 
+use std::sync::Once;
+
 use crate::{Error, Result};
 
 /// Where this copy of the crate lives in memory: a second copy lives elsewhere.
@@ -21,16 +23,11 @@ pub struct Kernel {
 
 /// Makes a notebook ready: checks that all cells share this library, and turns a panic's backtrace into one line.
 ///
-/// With `PELLUCID_STRICT` set, a panic ends the kernel, so that a notebook run by a machine fails.
-///
 /// Errors: [`Error::StaticallyLinked`].
 pub fn init() -> Result<Kernel> {
     guard()?;
     std::panic::set_hook(Box::new(|panic| {
         eprintln!("{panic}\n(variables this cell made or moved are lost; everything else is still there)");
-        if std::env::var_os("PELLUCID_STRICT").is_some() {
-            std::process::exit(101);
-        }
     }));
     Ok(Kernel { threads: rayon::current_num_threads() })
 }
@@ -45,14 +42,19 @@ pub(crate) fn guard() -> Result<()> {
     if !in_notebook() {
         return Ok(());
     }
-    let here = (&raw const MARK as usize).to_string();
-    match std::env::var(MARK_VARIABLE) {
-        Ok(there) if there == here => Ok(()),
-        Ok(_) => Err(Error::StaticallyLinked),
-        Err(_) => {
-            // SAFETY: a kernel runs one cell at a time, and this happens once, in the first cell that uses the crate.
-            unsafe { std::env::set_var(MARK_VARIABLE, here) };
-            Ok(())
+    static ONCE: Once = Once::new();
+    let process = std::process::id();
+    let here = format!("{process}:{}", &raw const MARK as usize);
+    ONCE.call_once(|| {
+        let elsewhere = std::env::var(MARK_VARIABLE).is_ok_and(|mark| mark.starts_with(&format!("{process}:")));
+        if !elsewhere {
+            // SAFETY: a kernel runs one cell at a time, and the first cell that uses the crate comes here, once, before
+            // it has started any thread that could read the environment.
+            unsafe { std::env::set_var(MARK_VARIABLE, &here) };
         }
+    });
+    match std::env::var(MARK_VARIABLE) {
+        Ok(mark) if mark == here => Ok(()),
+        _ => Err(Error::StaticallyLinked),
     }
 }

@@ -60,6 +60,7 @@ mod rollout;
 mod saliency;
 pub mod show;
 mod target;
+mod tensor;
 pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
@@ -80,7 +81,7 @@ pub mod prelude {
     pub use crate::model::text::{Text, Token};
     pub use crate::model::{Baseline, Bert, Load};
     pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Series, Show};
-    pub use crate::zoo::Truth;
+    pub use crate::zoo::{RoleKind, Sentence, Truth};
     pub use crate::{
         Attribution, Completeness, Convergence, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result,
         Rollout, Steps, Target, ablate, convergence, embedding_sensitivity, feature_ablation, grad_at, grad_check,

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::tensor::{floating, wide};
 use crate::{Error, Result};
 
 /// A quadrature rule on `[0, 1]`: where to evaluate a function, and how much each value counts.
@@ -108,7 +109,7 @@ fn legendre(n: usize, x: f64) -> (f64, f64) {
 
 /// `(…), (…) → (n,…)`: xₖ = x′ + αₖ·(x − x′), the points of the path (Sundararajan et al. 2017, eq. 1).
 ///
-/// Errors: the baseline's shape differs from the input's.
+/// Errors: integers; a baseline whose shape differs from the input's.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -118,6 +119,7 @@ fn legendre(n: usize, x: f64) -> (f64, f64) {
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn interpolate(baseline: &Tensor, input: &Tensor, alphas: &[f64]) -> Result<Tensor> {
+    floating(input)?;
     same_shape(input, baseline)?;
     let mut column = vec![1; input.rank() + 1];
     column[0] = alphas.len();
@@ -142,8 +144,7 @@ pub fn riemann_sum(grads: &Tensor, weights: &[f64]) -> Result<Tensor> {
     if n != weights.len() {
         return Err(Error::shape("grads", format!("({}, …), one row per weight", weights.len()), grads.dims()));
     }
-    let wide = if grads.device().is_metal() { grads.dtype() } else { DType::F64 };
-    let rows = grads.reshape((n, ()))?.to_dtype(wide)?;
+    let rows = grads.reshape((n, ()))?.to_dtype(wide(grads))?;
     let weights = row(weights, &rows)?.unsqueeze(0)?;
     Ok(weights.matmul(&rows)?.reshape(rest)?.to_dtype(grads.dtype())?)
 }

@@ -1,6 +1,6 @@
 //! Progress of long work, where somebody can see it: a bar in a terminal, now and then a line in a notebook cell.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -41,7 +41,9 @@ impl Progress {
     fn line(&mut self) {
         let passed = self.start.elapsed();
         let left = passed.mul_f64(self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64);
-        println!("{}: {} of {}, about {} s left", self.what, self.done, self.total, left.as_secs());
+        let (what, done, total, left) = (&self.what, self.done, self.total, left.as_secs());
+        // A notebook that has gone away takes no lines; that is no reason to panic.
+        let _ = writeln!(std::io::stdout().lock(), "{what}: {done} of {total}, about {left} s left");
         self.next_line = passed + PATIENCE;
     }
 

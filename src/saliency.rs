@@ -9,6 +9,7 @@ use crate::attribution::Attribution;
 use crate::grad::grad_at;
 use crate::integrated_gradients::fitting;
 use crate::progress::Progress;
+use crate::tensor::{floating, wide};
 use crate::{Error, Result};
 
 /// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
@@ -30,6 +31,7 @@ impl Noise {
 
     /// Draws number `from..from + count` of noise for x, `(count,…)`, on x's device, in x's precision.
     pub(crate) fn draw(&self, rng: &mut ChaCha8Rng, x: &Tensor, count: usize) -> Result<Tensor> {
+        floating(x)?;
         let mut shape = vec![count];
         shape.extend(x.dims());
         let normal = |_| self.sigma * <StandardNormal as Distribution<f64>>::sample(&StandardNormal, rng);
@@ -131,15 +133,16 @@ pub fn var_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise
     noisy("VarGrad", &(mean_square - mean.sqr()?)?, noise)
 }
 
-/// (E[g], E[g²]) of the gradient g at noisy copies of x.
+/// (E[g], E[g²]) of the gradient g at noisy copies of x, added up in `f64`.
 fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<(Tensor, Tensor)> {
     let mut rng = noise.rng()?;
     let mut progress = Progress::new("noisy gradients", noise.draws);
-    let (mut sum, mut squares) = (x.zeros_like()?, x.zeros_like()?);
+    let mut sum = x.to_dtype(wide(x))?.zeros_like()?;
+    let mut squares = sum.clone();
     let chunk = fitting(x);
     for start in (0..noise.draws).step_by(chunk) {
         let count = chunk.min(noise.draws - start);
-        let grads = grad_at(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?)?;
+        let grads = grad_at(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?)?.to_dtype(wide(x))?;
         sum = (sum + grads.sum(0)?)?;
         squares = (squares + grads.sqr()?.sum(0)?)?;
         progress.advance(count);

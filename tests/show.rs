@@ -27,7 +27,7 @@ fn figures() -> Result<Vec<(&'static str, Box<dyn Show>)>> {
         ("bars", Box::new(why.bars())),
         ("heatmap", Box::new(Heatmap::new(&patterns[0], 0, &text)?)),
         ("head grid", Box::new(HeadGrid::new(&patterns, &text)?)),
-        ("comparison", Box::new(Comparison::new(vec![("one", why.clone()), ("two", why)])?)),
+        ("comparison", Box::new(Comparison::new(&[("one", &why), ("two", &why)])?)),
         ("elements", Box::new(integrated_gradients(square, &x, &zero, &Steps::default())?)),
         ("convergence", Box::new(convergence(square, &x, &zero, &Quadrature::ALL, &[2, 4, 8])?)),
     ])
@@ -91,7 +91,9 @@ fn sums_survive_words_and_json() -> Result<()> {
     assert!(words.tokens().iter().any(|word| word.text == "unforgettable"));
     assert_eq!(Attribution::from_json(&why.to_json()?)?, why);
     assert_eq!(Attribution::from_json(&words.to_json()?)?, words);
-    assert!(words.words().is_err() && why.clone().over(&text).is_err());
+    assert!(words.words()? == words && why.clone().over(&text).is_err());
+    let short = Attribution { scores: vec![1.0], ..why };
+    assert!(short.words().is_err() && Attribution::from_json(&short.to_json()?).is_err());
     Ok(())
 }
 
@@ -99,11 +101,28 @@ fn sums_survive_words_and_json() -> Result<()> {
 fn figures_are_saved_by_their_ending() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (_, _, why) = explain("A good film.")?;
+    why.save(folder.path().join("why.json"))?;
+    assert_eq!(Attribution::from_json(&std::fs::read_to_string(folder.path().join("why.json"))?)?, why);
     for name in ["bars.html", "bars.svg", "bars.txt", "bars.json"] {
         why.bars().save(folder.path().join(name))?;
         assert!(std::fs::metadata(folder.path().join(name))?.len() > 50);
     }
     assert!(why.save(folder.path().join("strip.png")).is_err_and(|e| e.to_string().contains("saved as .html")));
+    Ok(())
+}
+
+#[test]
+fn charts_of_nothing_and_of_extremes_are_drawn() -> Result<()> {
+    let flat = |value: f64| vec![Series { name: "flat".into(), points: vec![(1.0, value), (2.0, value)] }];
+    for series in [vec![], flat(0.0), flat(f64::NAN), flat(1e300), flat(-1e-300)] {
+        for chart in
+            [Chart::curves("", "x", "y", series.clone()), Chart::curves("", "x", "y", series.clone()).log_log()]
+        {
+            assert!(chart.svg().is_some_and(|svg| !svg.contains("NaN") && !svg.contains("inf")));
+        }
+    }
+    let bars = Chart::bars("", "x", vec![("a".into(), 0.0), ("b".into(), 2e-5)]);
+    assert!(bars.svg().is_some_and(|svg| svg.contains("e−5")), "small scores have an axis of zeros");
     Ok(())
 }
 
@@ -115,11 +134,11 @@ fn mismatched_figures_are_refused() -> Result<()> {
     let text = bert.read("A good film.")?;
     assert!(HeadGrid::new(&patterns, &text).is_err_and(|e| e.to_string().contains("(1, h, 6, 6)")));
     assert!(Heatmap::new(&patterns[0], 9, &other).is_err_and(|e| e.to_string().contains("head 9 is out of range")));
-    assert!(Comparison::new(vec![]).is_err());
+    assert!(Comparison::new(&[]).is_err());
     let words = why.words()?;
     let (_, _, longer) = explain("A very good film.")?;
     assert!(
-        Comparison::new(vec![("words", words), ("tokens", longer)])
+        Comparison::new(&[("words", &words), ("tokens", &longer)])
             .is_err_and(|e| e.to_string().contains("other features"))
     );
     Ok(())

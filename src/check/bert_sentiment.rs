@@ -3,9 +3,9 @@
 use candle_core::Tensor;
 
 use super::{Gap, Outcome, Verdict, require, same};
-use crate::grad::numbers;
 use crate::model::text::Text;
 use crate::model::{Baseline, Bert};
+use crate::tensor::numbers;
 use crate::{Attribution, Groups, Result, Target, ablate, gradient_x_input};
 
 const MODEL: &str = "pellucid/tiny-bert-sentiment";

@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{Outcome, Verdict, near, require, same};
-use crate::grad::numbers;
+use crate::tensor::numbers;
 use crate::{Quadrature, Result, Steps, integrated_gradients};
 
 /// n → (nodes, weights) of the middle rule, which must integrate 1 and α exactly.

@@ -13,6 +13,7 @@ use super::checkpoint::{Checkpoint, Load};
 use super::hook::{Clear, Hook, Record, Site};
 use super::text::{Text, Tokenizer};
 use super::weights::Weights;
+use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// `config.json`, as far as the forward needs it.
@@ -69,6 +70,7 @@ struct Parts {
     embeddings: Chain,
     blocks: Vec<Block>,
     classifier: Option<Chain>,
+    classes: usize,
     vocabulary: Option<Chain>,
 }
 
@@ -159,6 +161,7 @@ impl Bert {
             types: weights.get((config.type_vocab_size, c), "embeddings.token_type_embeddings.weight")?,
             embeddings: embedding_norm(&weights, &config)?,
             blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
+            classes: weights.rows("classifier.weight").unwrap_or(0),
             classifier: classifier(&weights, &config)?,
             vocabulary: vocabulary(&weights, &config, &words)?,
             words,
@@ -204,9 +207,10 @@ impl Bert {
         self.0.blocks.len()
     }
 
-    /// The classifier's classes, by number.
+    /// The classifier's classes, by number: as config.json names them, or else `LABEL_0`, `LABEL_1`, …
     pub fn labels(&self) -> Vec<String> {
-        self.0.config.id2label.values().cloned().collect()
+        let name = |class: usize| self.0.config.id2label.get(&class).cloned().unwrap_or(format!("LABEL_{class}"));
+        (0..self.0.classes).map(name).collect()
     }
 
     /// The number of a class.
@@ -256,7 +260,12 @@ impl Bert {
     }
 
     /// The same, with a hook at the named places of the network.
+    ///
+    /// Errors: also a site in a layer that does not exist.
     pub fn hidden_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        if let Some(layer) = hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= self.layers()) {
+            return Err(Error::out_of_range("layer", layer, self.layers()));
+        }
         let mut x = self.0.embeddings.forward(&self.placed(text, x)?, text.mask(), hook)?;
         for block in &self.0.blocks {
             x = block.forward(&x, text.mask(), hook)?;
@@ -338,7 +347,7 @@ impl Bert {
     /// Errors: the checkpoint has no classifier.
     pub fn predict(&self, text: &Text) -> Result<Vec<(String, f64)>> {
         let logits = self.logits(text, &self.embed(text)?.unsqueeze(0)?)?;
-        let probabilities = crate::grad::numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
+        let probabilities = numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
         let mut classes: Vec<_> = self.labels().into_iter().zip(probabilities).collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));
         Ok(classes)
@@ -396,7 +405,7 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
         Stage::At(Site::ResidPre(l)),
         Stage::Residual(vec![
             Stage::Linear(Linear::stacked(&qkv)?),
-            Stage::Attention(Attention::new(config.num_attention_heads), Site::Pattern(l)),
+            Stage::Attention(Attention::new(config.num_attention_heads)?, Site::Pattern(l)),
             Stage::Linear(linear("attention.output.dense", c, c)?),
             Stage::At(Site::AttnOut(l)),
         ]),
@@ -418,29 +427,33 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
 
 /// The pooler and the classifier on `[CLS]`, if the checkpoint has them.
 fn classifier(weights: &Weights, config: &Config) -> Result<Option<Chain>> {
-    if !weights.contains("classifier.weight") {
-        return Ok(None);
-    }
+    let Some(classes) = weights.rows("classifier.weight") else { return Ok(None) };
     let c = config.hidden_size;
     Ok(Some(Chain::new(vec![
         Stage::Linear(weights.linear("pooler.dense", c, c)?),
         Stage::Activation(Activation::Tanh),
-        Stage::Linear(weights.linear("classifier", c, config.id2label.len().max(2))?),
+        Stage::Linear(weights.linear("classifier", c, classes)?),
     ])))
 }
 
-/// The masked language model's head, if the checkpoint has one; its last matrix is the word embeddings.
+/// The masked language model's head, if the checkpoint has one; its last matrix is the word embeddings, unless it brings
+/// one of its own.
 fn vocabulary(weights: &Weights, config: &Config, words: &Tensor) -> Result<Option<Chain>> {
     const HEAD: &str = "cls.predictions";
     if !weights.contains(&format!("{HEAD}.transform.dense.weight")) {
         return Ok(None);
     }
     let c = config.hidden_size;
+    let decoder = format!("{HEAD}.decoder.weight");
+    let decoder = match weights.contains(&decoder) {
+        true => weights.get((config.vocab_size, c), &decoder)?,
+        false => words.clone(),
+    };
     let norm: LayerNorm = weights.layer_norm(&format!("{HEAD}.transform.LayerNorm"), c, config.layer_norm_eps)?;
     Ok(Some(Chain::new(vec![
         Stage::Linear(weights.linear(&format!("{HEAD}.transform.dense"), c, c)?),
         Stage::Activation(config.hidden_act),
         Stage::LayerNorm(norm),
-        Stage::Linear(Linear::new(words.clone(), Some(weights.get(config.vocab_size, &format!("{HEAD}.bias"))?))?),
+        Stage::Linear(Linear::new(decoder, Some(weights.get(config.vocab_size, &format!("{HEAD}.bias"))?))?),
     ])))
 }

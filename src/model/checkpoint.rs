@@ -98,12 +98,23 @@ impl Checkpoint {
     }
 
     fn required(&self, name: &str, why: &str) -> Result<Cow<'static, [u8]>> {
-        self.file(name)?.ok_or_else(|| Error::file(self.place(name), format!("there is no such file; {why}")))
+        self.file(name)?.ok_or_else(|| self.lacks(name, why))
+    }
+
+    /// What is said of a file that is not there: offline, it may merely not have been fetched.
+    fn lacks(&self, name: &str, why: &str) -> Error {
+        let problem = match &self.files {
+            Files::Hub(model) if model.is_offline() => {
+                "it is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it".to_string()
+            }
+            _ => format!("there is no such file, {why}"),
+        };
+        Error::file(self.place(name), problem)
     }
 
     /// `config.json`, read as `T`.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
-        let bytes = self.required("config.json", "a model's folder needs one: it says what the weights mean")?;
+        let bytes = self.required("config.json", "but a model's folder needs one: it says what the weights mean")?;
         serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("config.json"), error))
     }
 
@@ -116,7 +127,7 @@ impl Checkpoint {
         let why = "and no vocab.txt either: without one of them text cannot be turned into tokens. Copy it from where the \
                    weights came from";
         let Some(vocab) = self.file("vocab.txt")? else {
-            return Err(Error::file(self.place("tokenizer.json"), format!("there is no such file, {why}")));
+            return Err(self.lacks("tokenizer.json", why));
         };
         Tokenizer::from_vocab(&vocab, self.lowercases()?).map_err(|error| broken("vocab.txt", error))
     }
@@ -136,7 +147,7 @@ impl Checkpoint {
         const SINGLE: &str = "model.safetensors";
         let Load { dtype, device, .. } = &self.load;
         if let Files::Embedded(_) = self.files {
-            let bytes = self.required(SINGLE, "the crate was packed without it")?;
+            let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
             let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
             let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), *dtype, device)?;
             return Ok(Weights::new(builder, names, self.place(SINGLE)));
@@ -168,9 +179,7 @@ impl Checkpoint {
         let bytes = self.required(INDEX, why)?;
         let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(INDEX), error))?;
         let files: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
-        let missing = |name: &str| {
-            Error::file(self.place(name), format!("{INDEX} lists this shard, but it is not there: download it again"))
-        };
+        let missing = |name: &str| self.lacks(name, &format!("but {INDEX} lists this shard: download it again"));
         files.iter().map(|name| self.path(name)?.ok_or_else(|| missing(name))).collect()
     }
 }

@@ -30,6 +30,17 @@ pub enum Site {
     ResidPost(usize),
 }
 
+impl Site {
+    /// The layer the site is in; `None` for the embeddings.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Embed => None,
+            Self::ResidPre(l) | Self::Pattern(l) | Self::AttnOut(l) => Some(l),
+            Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => Some(l),
+        }
+    }
+}
+
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -61,10 +72,10 @@ impl FromStr for Site {
     }
 }
 
-/// Something that happens at named places of a forward pass. The forward shows it every site it `wants`.
+/// Something that happens at named places of a forward pass. The forward shows it the sites it asks for.
 pub trait Hook {
-    /// Whether the tensor at this site is to be shown. Sites nobody wants stay inside fused kernels.
-    fn wants(&self, site: Site) -> bool;
+    /// The sites to be shown. Sites nobody wants stay inside fused kernels; one that does not exist is an error.
+    fn sites(&self) -> Vec<Site>;
 
     /// Sees the tensor at a wanted site, and returns what the network goes on with.
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor>;
@@ -75,8 +86,8 @@ pub trait Hook {
 pub struct Clear;
 
 impl Hook for Clear {
-    fn wants(&self, _: Site) -> bool {
-        false
+    fn sites(&self) -> Vec<Site> {
+        Vec::new()
     }
 
     fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
@@ -103,8 +114,8 @@ impl Record {
 }
 
 impl Hook for Record {
-    fn wants(&self, site: Site) -> bool {
-        self.seen.contains_key(&site)
+    fn sites(&self) -> Vec<Site> {
+        self.seen.keys().copied().collect()
     }
 
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
@@ -133,8 +144,8 @@ impl Tap {
 }
 
 impl Hook for Tap {
-    fn wants(&self, site: Site) -> bool {
-        self.taps.contains_key(&site)
+    fn sites(&self) -> Vec<Site> {
+        self.taps.keys().copied().collect()
     }
 
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
@@ -169,8 +180,8 @@ impl Edit {
 }
 
 impl Hook for Edit {
-    fn wants(&self, site: Site) -> bool {
-        site == self.site
+    fn sites(&self) -> Vec<Site> {
+        vec![self.site]
     }
 
     fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {

@@ -32,6 +32,11 @@ impl HubModel {
         Ok(Self { id: id.into(), cache: cache.repo(repo), api })
     }
 
+    /// Whether the environment forbids to fetch anything.
+    pub fn is_offline(&self) -> bool {
+        self.api.is_none()
+    }
+
     /// A file of the model, from the cache or else fetched; `None` if the model has no such file.
     pub fn file(&self, name: &str) -> Result<Option<PathBuf>> {
         if let Some(path) = self.cache.get(name) {
@@ -48,7 +53,7 @@ impl HubModel {
         }
     }
 
-    /// Offline, only what a model cannot do without is an error.
+    /// Offline, what is not in the cache might exist: only a model without its configuration is surely missing.
     fn offline_without(&self, name: &str) -> Result<Option<PathBuf>> {
         match name {
             "config.json" => Err(Error::NotFound(format!(
@@ -96,14 +101,12 @@ fn unreachable_hub(id: &str, error: &ApiError) -> Error {
     ))
 }
 
-/// A download's progress, in megabytes.
+/// A download's progress, in bytes.
 struct Download(Option<Progress>);
-
-const MEGABYTE: usize = 1_000_000;
 
 impl hf_hub::api::Progress for Download {
     fn init(&mut self, size: usize, name: &str) {
-        self.0 = Some(Progress::new(&format!("{name}, bytes"), size.max(MEGABYTE)));
+        self.0 = Some(Progress::new(&format!("{name}, bytes"), size));
     }
 
     fn update(&mut self, size: usize) {

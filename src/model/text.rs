@@ -36,7 +36,7 @@ impl Token {
     pub(crate) fn as_word(&self, text: &str) -> Token {
         let mut word = self.clone();
         if !self.special {
-            word.text = text[self.start..self.end].to_string();
+            word.respell(text);
         }
         word
     }
@@ -44,7 +44,14 @@ impl Token {
     /// The word grows by a further piece.
     pub(crate) fn absorb(&mut self, piece: &Token, text: &str) {
         self.end = piece.end;
-        self.text = text[self.start..self.end].to_string();
+        self.respell(text);
+    }
+
+    /// Spells the word as the text does.
+    fn respell(&mut self, text: &str) {
+        if let Some(spelling) = text.get(self.start..self.end) {
+            self.text = spelling.to_string();
+        }
     }
 }
 

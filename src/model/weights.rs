@@ -34,6 +34,12 @@ impl Weights {
         self.spelling(name).is_some()
     }
 
+    /// How many rows a matrix has, from the file alone; `None` if there is no such tensor.
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        let tensor = self.builder.get_unchecked(&self.spelling(name)?).ok()?;
+        tensor.dims().first().copied()
+    }
+
     /// A tensor of the shape it must have.
     pub fn get(&self, shape: impl Into<Shape>, name: &str) -> Result<Tensor> {
         let shape = shape.into();

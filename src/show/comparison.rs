@@ -19,15 +19,16 @@ impl Comparison {
     /// Named attributions over the same features.
     ///
     /// Errors: none given; features that differ.
-    pub fn new(columns: Vec<(&str, Attribution)>) -> Result<Self> {
-        let first = columns.first().ok_or_else(|| Error::argument("there is nothing to compare"))?;
-        let (title, features) = (first.0.to_string(), names(&first.1));
-        if let Some((other, _)) = columns.iter().find(|(_, a)| names(a) != features) {
+    pub fn new(columns: &[(&str, &Attribution)]) -> Result<Self> {
+        let (title, first) = columns.first().ok_or_else(|| Error::argument("there is nothing to compare"))?;
+        let features = names(first);
+        columns.iter().try_for_each(|(_, attribution)| attribution.consistent())?;
+        if let Some((other, _)) = columns.iter().find(|(_, attribution)| names(attribution) != features) {
             return Err(Error::argument(format!(
                 "`{other}` is over other features than `{title}`: compare tokens with tokens, words with words, of one text"
             )));
         }
-        Ok(Self { columns: columns.into_iter().map(|(name, a)| (name.to_string(), a)).collect() })
+        Ok(Self { columns: columns.iter().map(|(name, a)| (name.to_string(), (*a).clone())).collect() })
     }
 
     fn features(&self) -> Vec<String> {

@@ -161,7 +161,11 @@ pub(super) fn shortened(label: &str, most: usize) -> String {
 fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
     let room = 0.05 * (high - low);
-    if low < high { (low - room, high + room) } else { (low - 1.0, low + 1.0) }
+    match low {
+        f64::MAX => (0.0, 1.0),
+        _ if low < high => (low - room, high + room),
+        _ => (low - low.abs().max(1.0), low + low.abs().max(1.0)),
+    }
 }
 
 /// Round numbers within a span.
@@ -172,8 +176,8 @@ fn ticks((low, high): (f64, f64), log: bool) -> Vec<f64> {
     let rough = (high - low) / 6.0;
     let power = 10f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|step| *step >= rough).unwrap_or(rough);
-    let first = (low / step).ceil() as i64;
-    (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= high).collect()
+    let first = (low / step).ceil();
+    (0..12).map(|k| (first + f64::from(k)) * step).take_while(|tick| *tick <= high).collect()
 }
 
 /// Powers of ten, every second or third if there are many, and 2 and 5 times them if there are few.
@@ -189,7 +193,8 @@ fn tick_label(tick: f64, log: bool) -> String {
     match log {
         true if (-1e-9..5.0).contains(&tick) => format!("{}", 10f64.powf(tick).round()),
         true => format!("{:.0e}", 10f64.powf(tick)),
-        false => format!("{tick:.3}").trim_end_matches('0').trim_end_matches('.').to_string(),
+        false if tick != 0.0 && !(1e-3..1e5).contains(&tick.abs()) => format!("{tick:.1e}"),
+        false => format!("{tick:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
     }
     .replace('-', "−")
 }

@@ -9,8 +9,8 @@ use maud::{Markup, html};
 use super::drawing::{document, shortened};
 use super::palette::{hex, sequential};
 use super::{Show, picture};
-use crate::grad::numbers;
 use crate::model::text::Text;
+use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// One head's attention as a labelled map: rows are queries, columns are keys, rows sum to one.
@@ -19,6 +19,7 @@ pub struct Heatmap {
     title: String,
     labels: Vec<String>,
     weights: Vec<f64>,
+    svg: String,
 }
 
 impl Heatmap {
@@ -29,36 +30,48 @@ impl Heatmap {
         let heads = heads_of(pattern, text)?;
         let count = heads.len();
         let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
-        let labels = text.tokens().iter().map(|token| token.text.clone()).collect();
-        Ok(Self { title: format!("attention of head {head}"), labels, weights })
-    }
-
-    fn draw(&self) -> String {
-        const CELL: f64 = 24.0;
-        let t = self.labels.len();
-        let margin = 16.0 + 7.5 * self.labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).min(16) as f64;
-        let side = t as f64 * CELL;
-        let middle = |i: usize| margin + (i as f64 + 0.5) * CELL;
-        let body = html! {
-            text x="8" y="18" font-size="13" { (self.title) }
-            g transform="translate(0 20)" font-size="12" {
-                @for (i, label) in self.labels.iter().enumerate() {
-                    @let label = shortened(label, 16);
-                    text x=(margin - 6.0) y=(middle(i) + 4.0) text-anchor="end" { (label) }
-                    text transform=(format!("translate({} {}) rotate(-60)", middle(i) + 4.0, margin - 6.0)) { (label) }
-                }
-                @for (i, &weight) in self.weights.iter().enumerate() { (cell(i, t, margin, CELL, weight)) }
-                rect x=(margin) y=(margin) width=(side) height=(side) fill="none" stroke="#777777" {}
-                (scale(margin + side + 16.0, margin))
-            }
-        };
-        document(margin + side + 90.0, margin + side + 40.0, body)
+        let labels: Vec<_> = text.tokens().iter().map(|token| token.text.clone()).collect();
+        let title = format!("attention of head {head}");
+        Ok(Self { svg: draw_one(&title, &labels, &weights)?, title, labels, weights })
     }
 }
 
-fn cell(i: usize, t: usize, margin: f64, size: f64, weight: f64) -> Markup {
-    let (x, y) = (margin + (i % t) as f64 * size, margin + (i / t) as f64 * size);
-    html! { rect x=(x) y=(y) width=(size) height=(size) fill=(hex(sequential(weight))) { title { (format!("{weight:.3}")) } } }
+fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> Result<String> {
+    const CELL: f64 = 24.0;
+    let t = labels.len();
+    let margin = 16.0 + 7.5 * labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).min(16) as f64;
+    let side = t as f64 * CELL;
+    let middle = |i: usize| margin + (i as f64 + 0.5) * CELL;
+    let body = html! {
+        text x="8" y="18" font-size="13" { (title) }
+        g transform="translate(0 20)" font-size="12" {
+            @for (i, label) in labels.iter().enumerate() {
+                @let label = shortened(label, 16);
+                text x=(margin - 6.0) y=(middle(i) + 4.0) text-anchor="end" { (label) }
+                text transform=(format!("translate({} {}) rotate(-60)", middle(i) + 4.0, margin - 6.0)) { (label) }
+            }
+            (map(margin, margin, side, &pixels(weights, t)?))
+            (scale(margin + side + 16.0, margin))
+        }
+    };
+    Ok(document(margin + side + 90.0, margin + side + 40.0, body))
+}
+
+/// A map in its frame.
+fn map(x: f64, y: f64, side: f64, picture: &str) -> Markup {
+    html! {
+        image x=(x) y=(y) width=(side) height=(side) href=(picture) style="image-rendering: pixelated" {}
+        rect x=(x) y=(y) width=(side) height=(side) fill="none" stroke="#999999" {}
+    }
+}
+
+/// t·t weights as a picture of t × t pixels.
+fn pixels(weights: &[f64], t: usize) -> Result<String> {
+    let pixels: Vec<u8> = weights.iter().flat_map(|&weight| sequential(weight)).collect();
+    let mut png = Vec::new();
+    let encoded = PngEncoder::new(&mut png).write_image(&pixels, t as u32, t as u32, ExtendedColorType::Rgb8);
+    encoded.map_err(|error| Error::argument(format!("an attention map could not be drawn: {error}")))?;
+    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
 }
 
 /// The colours from 0 to 1, top down.
@@ -84,11 +97,11 @@ impl Show for Heatmap {
     }
 
     fn html(&self) -> String {
-        picture(&self.draw(), &self.title).into_string()
+        picture(&self.svg, &self.title).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.draw())
+        Some(self.svg.clone())
     }
 }
 
@@ -97,6 +110,7 @@ impl Show for Heatmap {
 pub struct HeadGrid {
     layers: Vec<Vec<Vec<f64>>>,
     tokens: usize,
+    svg: String,
 }
 
 impl HeadGrid {
@@ -104,41 +118,33 @@ impl HeadGrid {
     ///
     /// Errors: patterns of another text.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
-        let layers = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
-        Ok(Self { layers, tokens: text.len() })
+        let layers: Vec<_> = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
+        Ok(Self { svg: draw_all(&layers, text.len())?, layers, tokens: text.len() })
     }
+}
 
-    fn draw(&self) -> Result<String> {
-        const GAP: f64 = 8.0;
-        let columns = self.layers.iter().map(Vec::len).max().unwrap_or(0);
-        let size = (880.0 / columns.max(1) as f64 - GAP).clamp(40.0, 120.0);
-        let at = |i: usize| i as f64 * (size + GAP);
-        let maps: Vec<Vec<String>> =
-            self.layers.iter().map(|heads| heads.iter().map(|h| self.map(h)).collect()).collect::<Result<_>>()?;
-        let body = html! {
-            g font-size="12" {
-                @for head in 0..columns { text x=(70.0 + at(head) + size / 2.0) y="20" text-anchor="middle" { "head " (head) } }
-                @for (layer, heads) in maps.iter().enumerate() {
-                    text x="8" y=(34.0 + at(layer) + size / 2.0) { "layer " (layer) }
-                    @for (head, map) in heads.iter().enumerate() {
-                        image x=(70.0 + at(head)) y=(30.0 + at(layer)) width=(size) height=(size) href=(map) style="image-rendering: pixelated" {}
-                        rect x=(70.0 + at(head)) y=(30.0 + at(layer)) width=(size) height=(size) fill="none" stroke="#aaaaaa" {}
-                    }
+fn draw_all(layers: &[Vec<Vec<f64>>], tokens: usize) -> Result<String> {
+    const GAP: f64 = 8.0;
+    let columns = layers.iter().map(Vec::len).max().unwrap_or(0);
+    let size = (880.0 / columns.max(1) as f64 - GAP).clamp(40.0, 120.0);
+    let at = |i: usize| i as f64 * (size + GAP);
+    let maps: Vec<Vec<String>> = layers
+        .iter()
+        .map(|heads| heads.iter().map(|weights| pixels(weights, tokens)).collect())
+        .collect::<Result<_>>()?;
+    let body = html! {
+        g font-size="12" {
+            @for head in 0..columns { text x=(70.0 + at(head) + size / 2.0) y="20" text-anchor="middle" { "head " (head) } }
+            @for (layer, heads) in maps.iter().enumerate() {
+                text x="8" y=(34.0 + at(layer) + size / 2.0) { "layer " (layer) }
+                @for (head, picture) in heads.iter().enumerate() {
+                    (map(70.0 + at(head), 30.0 + at(layer), size, picture))
                 }
-                (scale(80.0 + at(columns), 30.0))
             }
-        };
-        Ok(document(130.0 + at(columns), (30.0 + at(self.layers.len())).max(160.0), body))
-    }
-
-    /// One head as a picture of t × t pixels.
-    fn map(&self, weights: &[f64]) -> Result<String> {
-        let pixels: Vec<u8> = weights.iter().flat_map(|&weight| sequential(weight)).collect();
-        let (mut png, t) = (Vec::new(), self.tokens as u32);
-        let encoded = PngEncoder::new(&mut png).write_image(&pixels, t, t, ExtendedColorType::Rgb8);
-        encoded.map_err(|error| Error::argument(format!("an attention map could not be drawn: {error}")))?;
-        Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
-    }
+            (scale(80.0 + at(columns), 30.0))
+        }
+    };
+    Ok(document(130.0 + at(columns), (30.0 + at(layers.len())).max(160.0), body))
 }
 
 impl Show for HeadGrid {
@@ -156,14 +162,11 @@ impl Show for HeadGrid {
     }
 
     fn html(&self) -> String {
-        match self.draw() {
-            Ok(svg) => picture(&svg, "attention patterns, a row per layer, a column per head").into_string(),
-            Err(error) => html! { pre { (error) } }.into_string(),
-        }
+        picture(&self.svg, "attention patterns, a row per layer, a column per head").into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        self.draw().ok()
+        Some(self.svg.clone())
     }
 }
 

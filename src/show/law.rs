@@ -31,6 +31,7 @@ fn verdict(law: &Completeness) -> String {
 
 fn percent(share: f64) -> String {
     match share * 100.0 {
+        0.0 => "0 %".into(),
         tiny if tiny < 0.001 => format!("{tiny:.0e} %"),
         small if small < 1.0 => format!("{small:.3} %"),
         large => format!("{large:.1} %"),

@@ -46,6 +46,11 @@ pub trait Show {
         None
     }
 
+    /// What is shown as JSON, to be read by programs: an attribution whole, a chart as plotly has it.
+    fn json(&self) -> Option<String> {
+        self.plotly()
+    }
+
     /// Shows the figure as a notebook cell's output. evcxr calls this for a cell's last expression.
     fn evcxr_display(&self) {
         let mut out = String::new();
@@ -61,7 +66,7 @@ pub trait Show {
         let _ = std::io::stdout().lock().write_all(out.as_bytes());
     }
 
-    /// Writes the figure to a file: `.html`, `.svg`, `.txt`, or `.json` for a plotly chart.
+    /// Writes the figure to a file: `.html`, `.svg`, `.txt` or `.json`.
     ///
     /// Errors: another ending; a picture of something that is none; a file that cannot be written.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
@@ -73,13 +78,13 @@ pub trait Show {
             Some("html") => Some(page(&self.html())),
             Some("txt") => Some(self.text()),
             Some("svg") => self.svg(),
-            Some("json") => self.plotly(),
+            Some("json") => self.json(),
             _ => None,
         };
         let content = content.ok_or_else(|| {
             Error::file(
                 path,
-                "figures are saved as .html or .txt; charts and attention maps also as .svg, charts as .json",
+                "figures are saved as .html or .txt; charts and attention maps also as .svg, attributions and charts as .json",
             )
         })?;
         std::fs::write(path, content).map_err(|error| Error::file(path, error))
@@ -111,7 +116,7 @@ fn signed(x: f64) -> String {
 
 /// A number with its sign, to as many decimals as give the largest of its kind four significant digits.
 fn beside(x: f64, largest: f64) -> String {
-    let largest = largest.abs();
+    let largest = if largest.abs() > f64::MIN_POSITIVE { largest.abs() } else { 0.0 };
     let decimals = if largest == 0.0 { 3.0 } else { (3.0 - largest.log10().floor()).clamp(0.0, 7.0) };
     match largest {
         extreme if extreme != 0.0 && !(1e-4..1e6).contains(&extreme) => format!("{x:+.2e}"),

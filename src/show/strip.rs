@@ -56,11 +56,18 @@ impl HeatStrip {
         html! {
             span style="font-size: 80%; line-height: 2" {
                 "against " (signed(-scale)) " "
-                @for step in [-1.0, -0.5, 0.0, 0.5, 1.0] { span style=(shade(step)) { "  " } }
+                @for step in [-1.0, -0.5, 0.0, 0.5, 1.0] { (swatch(step)) }
                 " " (signed(scale)) " supports"
             }
         }
     }
+}
+
+/// One step of the scale, outlined so that white shows on white.
+fn swatch(x: f64) -> Markup {
+    let style =
+        format!("background-color: {}; border: 1px solid #aaaaaa; padding: 0 0.5em; margin: 0 1px", hex(diverging(x)));
+    html! { span style=(style) { "\u{a0}" } }
 }
 
 /// How a token of relative score x is drawn. Nearly nothing is left without a colour, so that it reads on any background.
@@ -148,6 +155,10 @@ fn elements(a: &Attribution) -> Markup {
 }
 
 impl Show for Attribution {
+    fn json(&self) -> Option<String> {
+        self.to_json().ok()
+    }
+
     fn text(&self) -> String {
         HeatStrip::new(self).text()
     }

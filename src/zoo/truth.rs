@@ -34,9 +34,9 @@ pub struct Sentence {
 pub struct Role {
     /// The word.
     pub word: String,
-    /// Where it starts, in characters.
+    /// Where it starts, in bytes; the sentences are ASCII, so in characters too.
     pub start: usize,
-    /// Where it ends, in characters, exclusive.
+    /// Where it ends, in bytes, exclusive.
     pub end: usize,
     /// What it does.
     #[serde(rename = "role")]

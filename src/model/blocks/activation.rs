@@ -60,7 +60,7 @@ impl Activation {
             Self::QuickGelu => each(x, y, visit, |x| gated(x, T::lit(1.702))),
             Self::Silu => each(x, y, visit, |x| gated(x, T::one())),
             Self::Relu => each(x, y, visit, relu),
-            Self::Tanh => each(x, y, visit, |x| (tanh(x), T::one() - tanh(x) * tanh(x))),
+            Self::Tanh => each(x, y, visit, tanh),
         }
     }
 }
@@ -87,7 +87,7 @@ fn gelu<T: Real>(x: T) -> (T, T) {
 #[inline(always)]
 fn gelu_new<T: Real>(x: T) -> (T, T) {
     let (half, a, b) = (T::lit(0.5), T::lit((2.0 / std::f64::consts::PI).sqrt()), T::lit(0.044715));
-    let t = tanh(a * (x + b * x * x * x));
+    let t = (a * (x + b * x * x * x)).fast_tanh();
     let inner = a * (T::one() + T::lit(3.0) * b * x * x);
     (half * x * (T::one() + t), half * (T::one() + t) + half * x * (T::one() - t * t) * inner)
 }
@@ -105,6 +105,7 @@ fn relu<T: Real>(x: T) -> (T, T) {
 }
 
 #[inline(always)]
-fn tanh<T: Real>(x: T) -> T {
-    T::one() - T::lit(2.0) / ((T::lit(2.0) * x).fast_exp() + T::one())
+fn tanh<T: Real>(x: T) -> (T, T) {
+    let t = x.fast_tanh();
+    (t, T::one() - t * t)
 }

@@ -4,7 +4,8 @@ use candle_core::{D, Tensor};
 
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape};
-use super::{greatest, simd, sum};
+use super::{at_least_single, greatest, simd, sum};
+use crate::{Error, Result};
 
 /// `(n,t,3c) → (n,t,c)`: per head, A = softmax(q·kᵀ/√d), y = A·v (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 ///
@@ -20,8 +21,10 @@ pub struct Attention {
 
 impl Attention {
     /// Bidirectional attention with `heads` heads.
-    pub fn new(heads: usize) -> Self {
-        Self { heads }
+    ///
+    /// Errors: no heads.
+    pub fn new(heads: usize) -> Result<Self> {
+        if heads == 0 { Err(Error::argument("attention needs at least one head")) } else { Ok(Self { heads }) }
     }
 
     /// `(n,t,3c) → (n,h,t,t)`: the attention pattern A, differentiable.
@@ -33,7 +36,7 @@ impl Attention {
             Some(hide) => scores.broadcast_add(&hide)?,
             None => scores,
         };
-        candle_nn::ops::softmax(&scores, D::Minus1)
+        candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(qkv.dtype())
     }
 
     /// `(n,h,t,t)` and the packed values → `(n,t,c)`: A·v, heads side by side.
@@ -132,8 +135,10 @@ impl Block for Attention {
         self.mix(&self.pattern(qkv, shape)?, qkv)
     }
 
-    fn width(&self, channels: usize) -> usize {
-        channels / 3
+    fn width(&self, channels: usize) -> Result<usize> {
+        let wanted = || format!("(n, t, 3c), c a multiple of {} heads", self.heads);
+        let fits = channels.is_multiple_of(3 * self.heads);
+        if fits { Ok(channels / 3) } else { Err(Error::shape("packed q, k, v", wanted(), &[channels])) }
     }
 }
 

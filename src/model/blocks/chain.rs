@@ -8,9 +8,9 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, Stage};
-use crate::Result;
-use crate::model::hook::{Clear, Hook};
+use super::stage::{Block, Rows, Shape, Stage, widths};
+use crate::model::hook::{Clear, Hook, Site};
+use crate::{Error, Result};
 
 /// Stages applied in order, `(n,t,c) → (n,t,d)`.
 ///
@@ -29,23 +29,35 @@ impl Chain {
     }
 
     /// `(n,t,c) → (n,t,d)`, differentiable in x. `key_mask` says which tokens may be attended to (all if `None`).
+    ///
+    /// Errors: x is not `(n,t,c)` with the c of the first stage; a mask of another length.
     pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
         let shape = shape_of(x, key_mask)?;
-        let seen = self.stages.iter().flat_map(Stage::sites).any(|site| hook.wants(site));
+        widths(&self.stages, shape.channels)?;
+        let wanted = hook.sites();
+        let seen = self.stages.iter().flat_map(Stage::sites).any(|site| wanted.contains(&site));
         match seen || !has_kernels(x) {
             true => walk(&self.stages, x.clone(), &shape, hook, has_kernels(x)),
-            false => Ok(fused(self.stages.clone(), x, shape)?),
+            false => fused(self.stages.clone(), x, shape),
         }
     }
 
     /// The same from candle's differentiable operations alone: the slow road, the same on every device.
     pub fn composed(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
-        walk(&self.stages, x.clone(), &shape_of(x, key_mask)?, &mut Clear, false)
+        let shape = shape_of(x, key_mask)?;
+        widths(&self.stages, shape.channels)?;
+        walk(&self.stages, x.clone(), &shape, &mut Clear, false)
     }
 }
 
 fn shape_of(x: &Tensor, key_mask: Option<&[bool]>) -> Result<Shape> {
-    let (examples, tokens, channels) = x.dims3()?;
+    let &[examples, tokens, channels] = x.dims() else { return Err(Error::shape("x", "(n, t, c)", x.dims())) };
+    if x.elem_count() == 0 {
+        return Err(Error::shape("x", "(n, t, c), none of them 0", x.dims()));
+    }
+    if let Some(mask) = key_mask.filter(|mask| mask.len() != tokens) {
+        return Err(Error::shape("the mask", format!("({tokens},), one per token"), &[mask.len()]));
+    }
     Ok(Shape { examples, tokens, channels, key_mask: key_mask.map(Arc::from), threads: Parallelism::Rayon(0) })
 }
 
@@ -59,9 +71,9 @@ fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, ker
     for stage in stages {
         let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
         x = match stage {
-            Stage::At(site) if hook.wants(*site) => hook.at(*site, x)?,
+            Stage::At(site) if wants(hook, *site) => hook.at(*site, x)?,
             Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook, kernels)?)?,
-            Stage::Attention(block, site) if hook.wants(*site) => {
+            Stage::Attention(block, site) if wants(hook, *site) => {
                 let pattern = hook.at(*site, block.pattern(&x, &shape)?)?;
                 block.mix(&pattern, &x)?
             }
@@ -72,14 +84,42 @@ fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, ker
     Ok(x)
 }
 
-fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> candle_core::Result<Tensor> {
-    x.contiguous()?.apply_op1(Fused { stages, shape, keep: x.track_op(), kept: OnceLock::new() })
+fn wants(hook: &dyn Hook, site: Site) -> bool {
+    hook.sites().contains(&site)
+}
+
+fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> Result<Tensor> {
+    let (into, out) = widths(&stages, shape.channels)?;
+    let parts = parts(&shape);
+    Ok(x.contiguous()?.apply_op1(Fused {
+        stages,
+        into,
+        out,
+        shape,
+        parts,
+        keep: x.track_op(),
+        kept: OnceLock::new(),
+    })?)
+}
+
+/// The examples shared out over the cores; with fewer examples than cores, the matrix products are shared instead.
+fn parts(shape: &Shape) -> Vec<Shape> {
+    let (examples, cores) = (shape.examples, rayon::current_num_threads());
+    if examples < cores || cores == 1 {
+        return vec![shape.clone()];
+    }
+    let each = examples.div_ceil(cores);
+    let sizes = (0..examples).step_by(each).map(|start| each.min(examples - start));
+    sizes.map(|examples| Shape { examples, threads: Parallelism::None, ..shape.clone() }).collect()
 }
 
 /// The chain as candle sees it: one operation that remembers what its backward needs.
 struct Fused {
     stages: Arc<[Stage]>,
+    into: Vec<usize>,
+    out: usize,
     shape: Shape,
+    parts: Vec<Shape>,
     keep: bool,
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
@@ -107,19 +147,13 @@ impl CustomOp1 for Fused {
 impl Fused {
     fn run_forward<T: Real>(&self, x: &[T], layout: &Layout) -> candle_core::Result<(CpuStorage, candle_core::Shape)> {
         let x = &x[layout.start_offset()..][..layout.shape().elem_count()];
-        let parts = self.parts();
-        let size = parts[0].rows() * self.shape.channels;
+        let size = self.parts[0].rows() * self.shape.channels;
         let run = |(shape, x): (&Shape, &[T])| forward(&self.stages, x.to_vec(), shape, self.keep);
-        let (y, kept): (Vec<_>, Vec<_>) = parts
-            .par_iter()
-            .zip(x.par_chunks(size))
-            .map(run)
-            .collect::<candle_core::Result<Vec<_>>>()?
-            .into_iter()
-            .unzip();
+        let done: Vec<_> =
+            self.parts.par_iter().zip(x.par_chunks(size)).map(run).collect::<candle_core::Result<_>>()?;
+        let (y, kept): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let _ = self.kept.set(Box::new(kept));
-        let channels = self.stages.iter().fold(self.shape.channels, |c, stage| stage.width(c));
-        Ok((T::to_cpu_storage_owned(y.concat()), (self.shape.examples, self.shape.tokens, channels).into()))
+        Ok((T::to_cpu_storage_owned(y.concat()), (self.shape.examples, self.shape.tokens, self.out).into()))
     }
 
     fn run_backward<T: Real>(&self, x: &Tensor, dy: &Tensor) -> candle_core::Result<Tensor> {
@@ -127,24 +161,13 @@ impl Fused {
             candle_core::bail!("the chain ran without keeping what its backward needs")
         };
         let dy = dy.flatten_all()?.to_vec1::<T>()?;
-        let parts = self.parts();
-        let size = dy.len() / self.shape.examples * parts[0].examples;
-        let run =
-            |((shape, kept), dy): ((&Shape, &Vec<Kept<T>>), &[T])| backward(&self.stages, kept, dy.to_vec(), shape);
-        let work = parts.par_iter().zip(kept).zip(dy.par_chunks(size));
+        let size = self.parts[0].rows() * self.out;
+        let run = |((shape, kept), dy): ((&Shape, &Vec<Kept<T>>), &[T])| {
+            backward(&self.stages, kept, dy.to_vec(), shape, &self.into)
+        };
+        let work = self.parts.par_iter().zip(kept).zip(dy.par_chunks(size));
         let dx: Vec<Rows<T>> = work.map(run).collect::<candle_core::Result<_>>()?;
         Tensor::from_vec(dx.concat(), x.shape(), x.device())
-    }
-
-    /// The examples shared out over the cores; with fewer examples than cores, the matrix products are shared instead.
-    fn parts(&self) -> Vec<Shape> {
-        let (examples, cores) = (self.shape.examples, rayon::current_num_threads());
-        if examples < cores || cores == 1 {
-            return vec![self.shape.clone()];
-        }
-        let each = examples.div_ceil(cores);
-        let sizes = (0..examples).step_by(each).map(|start| each.min(examples - start));
-        sizes.map(|examples| Shape { examples, threads: Parallelism::None, ..self.shape.clone() }).collect()
     }
 }
 
@@ -161,26 +184,25 @@ fn forward<T: Real>(
     keep: bool,
 ) -> candle_core::Result<(Rows<T>, Vec<Kept<T>>)> {
     let mut kept = Vec::with_capacity(stages.len());
-    let mut shape = shape.clone();
     for stage in stages {
+        let shape = Shape { channels: x.len() / shape.rows(), ..shape.clone() };
         let (y, keeps) = stage.forward(x, &shape, keep)?;
-        shape.channels = stage.width(shape.channels);
         x = y;
         kept.push(if keep { keeps } else { Kept::Inner(Vec::new()) });
     }
     Ok((x, kept))
 }
 
+/// `into`: the channels that went into each stage.
 fn backward<T: Real>(
     stages: &[Stage],
     kept: &[Kept<T>],
     mut dy: Rows<T>,
     shape: &Shape,
+    into: &[usize],
 ) -> candle_core::Result<Rows<T>> {
-    let widths = stages.iter().scan(shape.channels, |c, stage| Some(std::mem::replace(c, stage.width(*c))));
-    let shapes: Vec<_> = widths.map(|channels| Shape { channels, ..shape.clone() }).collect();
-    for ((stage, kept), shape) in stages.iter().zip(kept).zip(&shapes).rev() {
-        dy = stage.backward(kept, dy, shape)?;
+    for ((stage, kept), &channels) in stages.iter().zip(kept).zip(into).rev() {
+        dy = stage.backward(kept, dy, &Shape { channels, ..shape.clone() })?;
     }
     Ok(dy)
 }
@@ -209,7 +231,8 @@ impl Stage {
             (Self::Attention(block, _), Kept::Rows(x)) => block.backward(x, dy, shape),
             (Self::Activation(block), Kept::Rows(x)) => block.backward(x, dy, shape),
             (Self::Residual(stages), Kept::Inner(kept)) => {
-                let mut dx = backward(stages, kept, dy.clone(), shape)?;
+                let into = widths(stages, shape.channels).map_err(candle_core::Error::wrap)?.0;
+                let mut dx = backward(stages, kept, dy.clone(), shape, &into)?;
                 add(&mut dx, &dy);
                 Ok(dx)
             }

@@ -4,8 +4,8 @@ use candle_core::{D, Tensor};
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, view};
-use super::{simd, sum};
-use crate::Result;
+use super::{at_least_single, simd, sum};
+use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·(x − μ)/σ + β, σ² = mean((x − μ)²) + ε, over c (Ba et al. 2016, arXiv 1607.06450).
 ///
@@ -19,7 +19,16 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     /// From γ `(c,)`, β `(c,)` and ε.
+    ///
+    /// Errors: other shapes.
     pub fn new(weight: Tensor, bias: Tensor, eps: f64) -> Result<Self> {
+        if weight.rank() != 1 || weight.dims() != bias.dims() {
+            return Err(Error::shape(
+                "a layer norm's β",
+                format!("{:?}, γ's, of one axis", weight.dims()),
+                bias.dims(),
+            ));
+        }
         Ok(Self { weight: weight.contiguous()?, bias: bias.contiguous()?, eps })
     }
 }
@@ -53,9 +62,17 @@ impl Block for LayerNorm {
     }
 
     fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
-        let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let exact = at_least_single(x)?;
+        let centred = exact.broadcast_sub(&exact.mean_keepdim(D::Minus1)?)?;
         let sigma = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
-        centred.broadcast_div(&sigma)?.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+        let normal = centred.broadcast_div(&sigma)?.to_dtype(x.dtype())?;
+        normal.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
+    }
+
+    fn width(&self, channels: usize) -> Result<usize> {
+        let c = self.weight.dims()[0];
+        let wrong = || Error::shape("a layer norm's input", format!("(n, t, {c})"), &[channels]);
+        if channels == c { Ok(c) } else { Err(wrong()) }
     }
 }
 

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape, view};
-use crate::Result;
+use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,d)`: y = x·Wᵀ + b, with W `(d,c)` and b `(d,)` as checkpoints store them.
 ///
@@ -17,7 +17,15 @@ pub struct Linear {
 
 impl Linear {
     /// From a weight `(d,c)` and an optional bias `(d,)`.
+    ///
+    /// Errors: other shapes.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
+        if weight.rank() != 2 {
+            return Err(Error::shape("a linear weight", "(d, c)", weight.dims()));
+        }
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [weight.dims()[0]]) {
+            return Err(Error::shape("a linear bias", format!("({},)", weight.dims()[0]), bias.dims()));
+        }
         Ok(Self { weight: weight.contiguous()?, bias: bias.map(|b| b.contiguous()).transpose()? })
     }
 
@@ -64,7 +72,9 @@ impl Block for Linear {
         }
     }
 
-    fn width(&self, _: usize) -> usize {
-        self.sizes().0
+    fn width(&self, channels: usize) -> Result<usize> {
+        let (d, c) = self.sizes();
+        let wrong = || Error::shape("a linear block's input", format!("(n, t, {c})"), &[channels]);
+        if channels == c { Ok(d) } else { Err(wrong()) }
     }
 }

@@ -1,4 +1,4 @@
-//! Matrix products on borrowed slices: the one place where the crate calls `gemm` and is `unsafe`.
+//! Matrix products on borrowed slices: the one place where the crate calls `gemm`, which is `unsafe`.
 
 use candle_core::WithDType;
 use gemm::Parallelism;
@@ -11,6 +11,8 @@ pub(crate) trait Real:
     fn normal(self) -> (Self, Self);
     /// eˣ, written so that a loop over it vectorises where the precision allows.
     fn fast_exp(self) -> Self;
+    /// tanh(x), likewise, and to full relative precision near 0.
+    fn fast_tanh(self) -> Self;
     /// The literal `x` in this precision.
     fn lit(x: f64) -> Self;
 }
@@ -93,6 +95,10 @@ impl Real for f64 {
         self.exp()
     }
 
+    fn fast_tanh(self) -> f64 {
+        self.tanh()
+    }
+
     fn lit(x: f64) -> f64 {
         x
     }
@@ -110,17 +116,26 @@ impl Real for f32 {
         (if self >= 0.0 { 1.0 - tail } else { tail }, FRAC_1_SQRT_2PI * gauss)
     }
 
-    /// Cephes' `expf`: eˣ = 2ⁿ·eʳ with |r| ≤ ½ln 2 and a degree-5 polynomial; branch-free, within 2 ulp.
+    /// Cephes' `expf`: eˣ = 2ⁿ·eʳ with |r| ≤ ½ln 2 and a degree-5 polynomial; branch-free, within 2 ulp
+    /// up to e⁸⁸, where it stays; 0 below e⁻⁸⁷.
     #[inline(always)]
     fn fast_exp(self) -> f32 {
         const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding and subtracting it rounds to an integer
-        let x = self.clamp(-87.3, 88.7);
+        let x = self.clamp(-87.3, 88.0);
         let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
         let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
         let p = 1.987_569_1e-4f32;
         let p = ((((p * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
         let two_to_n = f32::from_bits((((n as i32) + 127) << 23) as u32);
         if self < -87.3 { 0.0 } else { (p * r * r + r + 1.0) * two_to_n }
+    }
+
+    #[inline(always)]
+    fn fast_tanh(self) -> f32 {
+        let far = 1.0 - 2.0 / ((2.0 * self).fast_exp() + 1.0);
+        let square = self * self;
+        let near = self * (1.0 - square * (1.0 / 3.0 - square * (2.0 / 15.0 - square * (17.0 / 315.0))));
+        if square < 0.04 { near } else { far }
     }
 
     #[inline(always)]

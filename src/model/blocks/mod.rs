@@ -15,6 +15,8 @@ mod linear;
 mod matrix;
 mod stage;
 
+use candle_core::{DType, Tensor};
+
 pub use activation::Activation;
 pub use attention::Attention;
 pub use chain::Chain;
@@ -27,6 +29,11 @@ pub use stage::Stage;
 #[inline(always)]
 fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
+}
+
+/// Half-precision numbers in `f32`, in which norms and softmax are worked out; all others as they are.
+fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
+    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// Σᵢ term(i) over 0..len.

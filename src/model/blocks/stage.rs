@@ -9,6 +9,7 @@ use gemm::Parallelism;
 use super::matrix::Real;
 use super::{Activation, Attention, LayerNorm, Linear};
 use crate::model::hook::Site;
+use crate::{Error, Result};
 
 /// Row-major numbers: `examples · tokens` rows of `channels`.
 pub(crate) type Rows<T> = Vec<T>;
@@ -49,9 +50,9 @@ pub(crate) trait Block {
     /// The same y, from candle's differentiable operations.
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor>;
 
-    /// Channels out, given channels in.
-    fn width(&self, channels: usize) -> usize {
-        channels
+    /// Channels out, given channels in; an error if the block takes another number of them.
+    fn width(&self, channels: usize) -> Result<usize> {
+        Ok(channels)
     }
 }
 
@@ -82,14 +83,32 @@ impl Stage {
         }
     }
 
-    /// Channels out, given channels in.
-    pub(crate) fn width(&self, channels: usize) -> usize {
+    /// Channels out, given channels in; an error if they do not fit.
+    pub(crate) fn width(&self, channels: usize) -> Result<usize> {
         match self {
             Self::Linear(block) => block.width(channels),
+            Self::LayerNorm(block) => block.width(channels),
             Self::Attention(block, _) => block.width(channels),
-            _ => channels,
+            Self::Activation(_) | Self::At(_) => Ok(channels),
+            Self::Residual(stages) => {
+                let width = widths(stages, channels)?.1;
+                let wrong =
+                    || Error::shape("what a residual adds", format!("(n, t, {channels}), its input's"), &[width]);
+                if width == channels { Ok(channels) } else { Err(wrong()) }
+            }
         }
     }
+}
+
+/// Channels into each of the stages, and out of the last.
+pub(crate) fn widths(stages: &[Stage], channels: usize) -> Result<(Vec<usize>, usize)> {
+    let mut out = channels;
+    let mut into = Vec::with_capacity(stages.len());
+    for stage in stages {
+        into.push(out);
+        out = stage.width(out)?;
+    }
+    Ok((into, out))
 }
 
 /// A frozen weight's numbers, borrowed.

@@ -80,7 +80,7 @@ fn ablated(record: &Record, problem: &Problem, b: usize) -> Fallible<Vec<f64>> {
         None => Groups::elements(&x),
         Some(mask) => Groups::from_ids(&x, &ids(&side_by_side(&spread(mask, &problem.inputs)?, b)?)?)?,
     };
-    Ok(groups.spread(&pellucid::feature_ablation(problem.f(b), &x, &problem.baseline(b)?, &groups)?.scores))
+    Ok(groups.spread(&pellucid::feature_ablation(problem.f(b), &x, &problem.baseline(b)?, &groups)?.scores)?)
 }
 
 fn ids(mask: &Tensor) -> Fallible<Vec<usize>> {

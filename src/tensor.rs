@@ -1,0 +1,34 @@
+//! What every room needs of a tensor: its numbers, whether they are finite, whether they are real.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::{Error, Result};
+
+/// The values as `f64`, whatever the tensor's shape, device and precision.
+pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
+    Ok(x.detach().flatten_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1()?)
+}
+
+/// Errors if a value is NaN or infinite.
+pub(crate) fn finite(what: &str, values: &[f64]) -> Result<()> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(position) => Err(Error::NotFinite { what: what.into(), found: values[position], position }),
+    }
+}
+
+/// Errors if the tensor holds integers, between which there is no way to go.
+pub(crate) fn floating(x: &Tensor) -> Result<()> {
+    let dtype = x.dtype();
+    match dtype.is_float() {
+        true => Ok(()),
+        false => Err(Error::argument(format!(
+            "the input holds {dtype:?} numbers: write 1.0 instead of 1, or use `.to_dtype(DType::F32)`"
+        ))),
+    }
+}
+
+/// The precision to add up in: `f64` where the device has it.
+pub(crate) fn wide(x: &Tensor) -> DType {
+    if x.device().is_metal() { x.dtype() } else { DType::F64 }
+}
