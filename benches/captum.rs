@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! python3 -m venv target/peers && target/peers/bin/pip install -r benches/peers/requirements.txt
-//! RAYON_NUM_THREADS=2 CANDLE_NUM_THREADS=1 cargo bench --bench captum
+//! export CANDLE_NUM_THREADS=1 RAYON_NUM_THREADS=2
+//! export GLIBC_TUNABLES=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=2147483647:glibc.malloc.top_pad=268435456
+//! cargo bench --bench captum
 //! ```
 //!
 //! `PELLUCID_PEERS` names another Python environment. Both sides explain the same 128 tokens of the same folder in 50
@@ -17,13 +19,14 @@ use pellucid::prelude::*;
 
 const TOKENS: usize = 128;
 const STEPS: usize = 50;
+const THREADS: usize = 2;
 const ROUNDS: usize = 7;
 const BATCHES: [usize; 3] = [1, 10, 50];
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let python = python().ok_or("no Python with Captum: see the first lines of benches/captum.rs")?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bert_minilm");
-    if !folder.join("model.safetensors").is_file() {
+    if !folder.join("vocab.txt").is_file() {
         peer(&python, &folder, 0)?.wait()?;
         write_tokenizer(&folder)?;
     }
@@ -129,8 +132,7 @@ impl Drop for Peer {
 
 fn peer(python: &Path, folder: &Path, batch: usize) -> std::io::Result<Child> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers/captum_bert.py");
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get());
-    let numbers = [TOKENS, STEPS, batch, threads].map(|n| n.to_string());
+    let numbers = [TOKENS, STEPS, batch, THREADS].map(|n| n.to_string());
     Command::new(python).arg(script).arg(folder).args(numbers).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()
 }
 

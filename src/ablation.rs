@@ -8,7 +8,7 @@ use crate::integrated_gradients::fitting;
 use crate::path::same_shape;
 use crate::progress::Progress;
 use crate::saliency::Noise;
-use crate::tensor::{floating, numbers};
+use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// Which elements of an input are taken away together. Groups may overlap.
@@ -130,7 +130,6 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 }
 
 fn drops(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Tensor> {
-    floating(x)?;
     same_shape(x, baseline)?;
     if groups.shape != x.dims() || groups.is_empty() {
         return Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape));

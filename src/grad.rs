@@ -32,7 +32,6 @@ pub fn grad_at(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tens
 
 fn gradient_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
     kernel::guard()?;
-    floating(x)?;
     let x = Var::from_tensor(&x.detach().contiguous()?)?;
     let y = values_of(f, &x)?;
     let gradient = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?.detach();
@@ -42,6 +41,7 @@ fn gradient_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tens
 
 /// f's values at every row, checked: `(n,…) → (n,)`, finite.
 pub(crate) fn values_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
+    floating(x)?;
     let y = f(x)?;
     let n = x.dims().first().copied().unwrap_or(0);
     if y.dims() != [n] {

@@ -47,7 +47,7 @@ fn top_word(bert: &Bert, sentence: &Sentence) -> Result<(usize, usize)> {
 #[test]
 fn integrated_gradients_finds_the_words_that_decide() -> Result<()> {
     let (bert, truth) = (Bert::load(MODEL)?, Truth::of(MODEL)?);
-    let single = truth.sentences.iter().filter(|s| s.roles.iter().all(|role| role.kind != RoleKind::Contrast)).take(60);
+    let single = truth.sentences.iter().filter(|s| s.roles.iter().all(|role| role.kind != RoleKind::Contrast));
     let (mut found, mut all) = (0, 0);
     for sentence in single {
         let top = top_word(&bert, sentence)?;
@@ -179,6 +179,8 @@ fn bad_input_is_answered_in_words() -> Result<()> {
     assert!(class.is_err_and(|e| e.to_string().contains("target class 2 is out of range: there are 2")));
     let unfilled = bert.fill_mask(&text, &bert.embed(&text)?.unsqueeze(0)?);
     assert!(unfilled.is_err_and(|e| e.to_string().contains("does not make them up at random")));
+    let nowhere = bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut Edit::ablate(Site::Pattern(9)));
+    assert!(nowhere.is_err_and(|e| e.to_string().contains("layer 9 is out of range: there are 3")));
     assert!("blocks.1.attention".parse::<Site>().is_err_and(|e| e.to_string().contains("blocks.3.attn.pattern")));
     Ok(())
 }

@@ -150,6 +150,57 @@ fn attention_is_permutation_equivariant_and_blind_to_hidden_keys() -> Result<()>
 }
 
 #[test]
+fn what_does_not_fit_is_refused() -> Result<()> {
+    let chain = Chain::new(vec![Stage::Linear(linear(CHANNELS, 5, 1)?)]);
+    let said = |result: Result<Tensor>| result.map_or_else(|error| error.to_string(), |_| "no error".into());
+    let run = |shape: &[usize], mask: Option<&[bool]>| -> Result<String> {
+        Ok(said(chain.forward(&Tensor::zeros(shape, DType::F64, &Device::Cpu)?, mask, &mut Clear)))
+    };
+    assert!(run(&[2, 5, 7], None)?.contains("expected (n, t, 12)"));
+    assert!(run(&[0, 5, CHANNELS], None)?.contains("none of them 0"));
+    assert!(run(&[5, CHANNELS], None)?.contains("(n, t, c)"));
+    assert!(run(&[2, 5, CHANNELS], Some(&[true; 4]))?.contains("(5,), one per token"));
+    assert!(Linear::new(random(&[5], 1)?, None).is_err_and(|e| e.to_string().contains("(d, c)")));
+    assert!(Linear::new(random(&[5, 4], 1)?, Some(random(&[4], 1)?)).is_err_and(|e| e.to_string().contains("(5,)")));
+    assert!(LayerNorm::new(random(&[5], 1)?, random(&[4], 1)?, 1e-5).is_err());
+    assert!(Attention::new(0).is_err());
+    let narrowing = Chain::new(vec![Stage::Residual(vec![Stage::Linear(linear(CHANNELS, 5, 1)?)])]);
+    let narrowed = narrowing.forward(&random(&[1, 5, CHANNELS], 1)?, None, &mut Clear);
+    assert!(said(narrowed).contains("what a residual adds"));
+    Ok(())
+}
+
+#[test]
+fn odd_batches_are_shared_out_whole() -> Result<()> {
+    let chain = Chain::new(block()?);
+    let x = random(&[7, 5, CHANNELS], 12)?;
+    let together = grad_at(|x| read_out(&chain.forward(x, Some(&MASK), &mut Clear)?), &x)?;
+    for example in 0..7 {
+        let alone = grad_at(|x| read_out(&chain.forward(x, Some(&MASK), &mut Clear)?), &x.narrow(0, example, 1)?)?;
+        assert!(largest_difference(&alone, &together.narrow(0, example, 1)?)? < 1e-12, "example {example}");
+    }
+    Ok(())
+}
+
+#[test]
+fn activations_hold_at_the_ends_of_single_precision() -> Result<()> {
+    use Activation::{Gelu, GeluNew, QuickGelu, Silu, Tanh};
+    let ends = [-1e30f32, -200.0, -88.5, -87.0, -1e-6, 0.0, 1e-6, 1e-4, 0.19, 0.21, 87.0, 88.5, 200.0, 1e30];
+    let x = Tensor::new(&ends, &Device::Cpu)?.reshape((1, ends.len(), 1))?;
+    for activation in [Gelu, GeluNew, QuickGelu, Silu, Tanh] {
+        let chain = Chain::new(vec![Stage::Activation(activation)]);
+        let run = |x: &Tensor| -> Result<Vec<f64>> {
+            Ok(chain.forward(x, None, &mut Clear)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+        };
+        for ((got, exact), x) in run(&x)?.into_iter().zip(run(&x.to_dtype(DType::F64)?)?).zip(ends) {
+            let tolerance = 3e-6 * exact.abs() + 1e-30_f64.max(f64::from(x.abs().min(1.0)) * 1e-7);
+            assert!((got - exact).abs() <= tolerance, "{activation:?}({x}) = {got}, not {exact}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn the_graph_can_be_walked_back_twice() -> Result<()> {
     let chain = Chain::new(block()?);
     let x = Var::from_tensor(&random(&[3, 5, CHANNELS], 10)?)?;

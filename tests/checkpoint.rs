@@ -168,6 +168,34 @@ fn other_architectures_and_places_are_answered() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn classes_come_from_the_weights_and_are_named_if_nobody_named_them() -> Result<()> {
+    let folder = copy()?;
+    edit(&folder.path().join("config.json"), "\"id2label\"", "\"labels_of_old\"")?;
+    assert_eq!(open(folder.path())?.labels(), ["LABEL_0", "LABEL_1"]);
+    let mut tensors = weights(folder.path())?;
+    for name in ["classifier.weight", "classifier.bias"] {
+        let one = tensors[name].narrow(0, 0, 1)?;
+        tensors.insert(name.into(), one);
+    }
+    save(&tensors, folder.path().join("model.safetensors"))?;
+    assert_eq!(logits(&open(folder.path())?)?.len(), 1);
+    Ok(())
+}
+
+#[test]
+fn offline_a_half_cached_model_is_told_from_a_broken_one() -> Result<()> {
+    let (part, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    fs::copy(original().join("config.json"), part.path().join("config.json"))?;
+    let hub = StandIn::serve(part.path().to_owned())?;
+    let home = home.path().to_string_lossy().into_owned();
+    let said = load_elsewhere("someone/half", &[("HF_ENDPOINT", &hub.url), ("HF_HOME", &home)])?;
+    assert!(said.contains("nor model.safetensors"), "{said}");
+    let said = load_elsewhere("someone/half", &[("HF_HUB_OFFLINE", "1"), ("HF_HOME", &home)])?;
+    assert!(said.contains("not in the local cache, and HF_HUB_OFFLINE forbids"), "{said}");
+    Ok(())
+}
+
 /// A masked language model's head, made from the classifier's weights.
 #[test]
 fn a_masked_language_model_fills_its_gap() -> Result<()> {

@@ -167,6 +167,9 @@ fn every_bad_argument_has_its_answer() -> Result<()> {
     assert!(ig(&|x| smooth(&x.detach()), Steps::default()).contains("never reaches its input"));
     assert!(ig(&|x| Ok((smooth(x)? / 0.0)?), Steps::default()).contains("is not finite"));
     assert!(ig(&|x| Ok(x.clone()), Steps::default()).contains("one number per row"));
+    let whole = Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?;
+    let integers = integrated_gradients(smooth, &whole, &whole, &Steps::default());
+    assert!(message(integers).contains("write 1.0 instead of 1"));
     let short = point(&[0.0])?;
     let mismatch = message(integrated_gradients(smooth, &x, &short, &Steps::default()));
     assert_eq!(mismatch, "the baseline has shape [1], expected [4], the input's");

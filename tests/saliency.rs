@@ -43,6 +43,16 @@ fn the_variance_is_the_mean_square_less_the_squared_mean() -> Result<()> {
     Ok(())
 }
 
+/// A steep and nearly straight function: in single precision the difference of two large sums would drown its variance.
+#[test]
+fn a_small_variance_survives_single_precision() -> Result<()> {
+    let steep = |x: &Tensor| Ok(((x * 100.0)? + (x.sqr()? * 0.5)?)?.sum(1)?);
+    let x = Tensor::new(&[0.0f32], &Device::Cpu)?;
+    let variance = var_grad(steep, &x, &Noise::new(0.01, 500, 4))?.scores[0];
+    assert!((variance - 1e-4).abs() < 3e-5, "{variance} is not 1e-4");
+    Ok(())
+}
+
 /// E[3(x + ε)²] = 3x² + 3σ².
 #[test]
 fn smooth_grad_meets_its_expectation() -> Result<()> {

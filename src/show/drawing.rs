@@ -192,7 +192,10 @@ fn decades(low: f64, high: f64) -> Vec<f64> {
 fn tick_label(tick: f64, log: bool) -> String {
     match log {
         true if (-1e-9..5.0).contains(&tick) => format!("{}", 10f64.powf(tick).round()),
-        true => format!("{:.0e}", 10f64.powf(tick)),
+        true => {
+            let power = (tick + 1e-9).floor();
+            format!("{:.0}e{power:.0}", 10f64.powf(tick - power))
+        }
         false if tick != 0.0 && !(1e-3..1e5).contains(&tick.abs()) => format!("{tick:.1e}"),
         false => format!("{tick:.4}").trim_end_matches('0').trim_end_matches('.').to_string(),
     }
