@@ -2,8 +2,6 @@
 //!
 //! ```text
 //! python3 -m venv target/peers && target/peers/bin/pip install -r benches/peers/requirements.txt
-//! export CANDLE_NUM_THREADS=1 RAYON_NUM_THREADS=2
-//! export GLIBC_TUNABLES=glibc.malloc.mmap_threshold=33554432:glibc.malloc.trim_threshold=2147483647:glibc.malloc.top_pad=268435456
 //! cargo bench --bench captum
 //! ```
 //!
@@ -24,6 +22,7 @@ const ROUNDS: usize = 7;
 const BATCHES: [usize; 3] = [1, 10, 50];
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    rayon::ThreadPoolBuilder::new().num_threads(THREADS).build_global()?;
     let python = python().ok_or("no Python with Captum: see the first lines of benches/captum.rs")?;
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bert_minilm");
     if !folder.join("vocab.txt").is_file() {
