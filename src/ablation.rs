@@ -5,7 +5,7 @@ use candle_core::{Device, Tensor};
 use crate::attribution::Attribution;
 use crate::grad::values_of;
 use crate::integrated_gradients::fitting;
-use crate::path::same_shape;
+use crate::path::same_space;
 use crate::progress::Progress;
 use crate::saliency::Noise;
 use crate::tensor::numbers;
@@ -130,7 +130,7 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 }
 
 fn drops(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Tensor> {
-    same_shape(x, baseline)?;
+    same_space(x, baseline)?;
     if groups.shape != x.dims() || groups.is_empty() {
         return Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape));
     }

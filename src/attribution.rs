@@ -68,8 +68,8 @@ pub struct Completeness {
     pub got: f64,
     /// |got − promised| / |promised|; a promise smaller than the rounding floor counts as the floor.
     pub relative_gap: f64,
-    /// What rounding alone may contribute: ε·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic. A gap
-    /// of this size says nothing about the number of steps.
+    /// What rounding alone may contribute: ε·√n·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic and n
+    /// the number of steps. A gap of this size says nothing about the steps.
     pub rounding_floor: f64,
     /// Steps that were used.
     pub steps: usize,
@@ -82,7 +82,7 @@ impl Completeness {
     pub(crate) fn new(ends: (f64, f64), scores: &[f64], dtype: DType, steps: usize, tolerance: Option<f64>) -> Self {
         let (promised, got) = (ends.0 - ends.1, scores.iter().sum::<f64>());
         let sizes = ends.0.abs() + ends.1.abs() + scores.iter().map(|s| s.abs()).sum::<f64>();
-        let rounding_floor = epsilon(dtype) * sizes;
+        let rounding_floor = epsilon(dtype) * (steps as f64).sqrt() * sizes;
         let relative_gap = (got - promised).abs() / promised.abs().max(rounding_floor).max(f64::MIN_POSITIVE);
         Self { promised, got, relative_gap, rounding_floor, steps, tolerance }
     }

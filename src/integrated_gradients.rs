@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::attribution::{Attribution, Completeness};
 use crate::grad::{grad_at, values_of};
-use crate::path::{Quadrature, interpolate, riemann_sum, same_shape};
+use crate::path::{Quadrature, interpolate, riemann_sum, same_space};
 use crate::progress::Progress;
 use crate::tensor::numbers;
 use crate::{Error, Result};
@@ -110,7 +110,7 @@ fn attribute(
     steps: &Steps,
 ) -> Result<Attribution> {
     steps.check()?;
-    same_shape(x, baseline)?;
+    same_space(x, baseline)?;
     let ends = numbers(&values_of(f, &Tensor::stack(&[x, baseline], 0)?)?)?;
     let mut best = None;
     for count in steps.attempts() {

@@ -48,7 +48,10 @@ impl Quadrature {
     pub fn nodes(self, n: usize) -> Result<(Vec<f64>, Vec<f64>)> {
         let least = if self == Self::Trapezoid { 2 } else { 1 };
         if n < least {
-            return Err(Error::argument(format!("the {self} rule needs at least {least} steps, got {n}")));
+            return Err(Error::argument(format!(
+                "the {self} rule needs at least {least} step{}, got {n}",
+                if least == 1 { "" } else { "s" }
+            )));
         }
         let count = n as f64;
         let evenly = |first: f64, gap: f64| (0..n).map(|k| first + gap * k as f64).collect::<Vec<_>>();
@@ -109,7 +112,7 @@ fn legendre(n: usize, x: f64) -> (f64, f64) {
 
 /// `(…), (…) → (n,…)`: xₖ = x′ + αₖ·(x − x′), the points of the path (Sundararajan et al. 2017, eq. 1).
 ///
-/// Errors: integers; a baseline whose shape differs from the input's.
+/// Errors: integers; a baseline of another shape or precision.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -120,7 +123,7 @@ fn legendre(n: usize, x: f64) -> (f64, f64) {
 /// ```
 pub fn interpolate(baseline: &Tensor, input: &Tensor, alphas: &[f64]) -> Result<Tensor> {
     floating(input)?;
-    same_shape(input, baseline)?;
+    same_space(input, baseline)?;
     let mut column = vec![1; input.rank() + 1];
     column[0] = alphas.len();
     let alphas = row(alphas, input)?.reshape(column)?;
@@ -154,10 +157,14 @@ fn row(values: &[f64], like: &Tensor) -> Result<Tensor> {
     Ok(Tensor::new(values, &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype())?)
 }
 
-/// The baseline must be a point of the input's space.
-pub(crate) fn same_shape(input: &Tensor, baseline: &Tensor) -> Result<()> {
+/// The baseline must be a point of the input's space: of its shape, and of its precision.
+pub(crate) fn same_space(input: &Tensor, baseline: &Tensor) -> Result<()> {
+    let (wanted, got) = (input.dtype(), baseline.dtype());
     match input.dims() == baseline.dims() {
-        true => Ok(()),
         false => Err(Error::shape("the baseline", format!("{:?}, the input's", input.dims()), baseline.dims())),
+        true if wanted != got => Err(Error::argument(format!(
+            "the baseline holds {got:?} numbers, the input {wanted:?}: use `baseline.to_dtype(x.dtype())`"
+        ))),
+        true => Ok(()),
     }
 }

@@ -39,21 +39,27 @@ impl Progress {
     }
 
     fn line(&mut self) {
-        let passed = self.start.elapsed();
-        let left = passed.mul_f64(self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64);
-        let (what, done, total, left) = (&self.what, self.done, self.total, left.as_secs());
+        let (what, done, total, left) = (&self.what, self.done, self.total, self.seconds_left());
         // A notebook that has gone away takes no lines; that is no reason to panic.
         let _ = writeln!(std::io::stdout().lock(), "{what}: {done} of {total}, about {left} s left");
-        self.next_line = passed + PATIENCE;
+        self.next_line = self.start.elapsed() + PATIENCE;
     }
 
     fn draw(&mut self) {
+        let left = self.seconds_left();
         let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} {eta} left");
+            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} of {len}, about {prefix} s left");
             let bar = ProgressBar::new(self.total as u64).with_message(self.what.clone());
             style.map_or(bar.clone(), |style| bar.with_style(style))
         });
+        bar.set_prefix(left.to_string());
         bar.set_position(self.done as u64);
+    }
+
+    /// As long again as the work done took, in proportion.
+    fn seconds_left(&self) -> u64 {
+        let share = self.total.saturating_sub(self.done) as f64 / self.done.max(1) as f64;
+        self.start.elapsed().mul_f64(share).as_secs()
     }
 }
 

@@ -159,7 +159,7 @@ fn every_bad_argument_has_its_answer() -> Result<()> {
     let (x, baseline) = ends()?;
     let message = |result: Result<Attribution>| result.map_or_else(|error| error.to_string(), |_| "no error".into());
     let ig = |f: &dyn Fn(&Tensor) -> Result<Tensor>, steps| message(integrated_gradients(f, &x, &baseline, &steps));
-    assert!(ig(&smooth, Steps::gauss_legendre(0)).contains("at least 1 steps, got 0"));
+    assert!(ig(&smooth, Steps::gauss_legendre(0)).contains("at least 1 step, got 0"));
     assert!(ig(&smooth, Steps::new(Quadrature::Trapezoid, 1)).contains("at least 2 steps"));
     assert!(ig(&smooth, Steps::default().chunk(0)).contains("at least one point"));
     assert!(ig(&smooth, Steps::until(-1.0)).contains("positive number"));
@@ -170,6 +170,9 @@ fn every_bad_argument_has_its_answer() -> Result<()> {
     let whole = Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?;
     let integers = integrated_gradients(smooth, &whole, &whole, &Steps::default());
     assert!(message(integers).contains("write 1.0 instead of 1"));
+    let single = x.to_dtype(DType::F32)?;
+    let mixed = integrated_gradients(smooth, &x, &single, &Steps::default());
+    assert!(message(mixed).contains("the baseline holds F32 numbers, the input F64"));
     let short = point(&[0.0])?;
     let mismatch = message(integrated_gradients(smooth, &x, &short, &Steps::default()));
     assert_eq!(mismatch, "the baseline has shape [1], expected [4], the input's");

@@ -83,9 +83,17 @@ impl Convergence {
     pub fn chart(&self) -> Chart {
         let points = |gaps: &[(usize, f64)]| gaps.iter().map(|&(n, gap)| (n as f64, gap)).collect();
         let series = self.curves.iter().map(|(rule, gaps)| Series { name: rule.to_string(), points: points(gaps) });
-        let title = "Completeness gap over steps";
-        Chart::curves(title, "steps", "relative gap", series.collect())
-            .log_log()
-            .note("lower is better; both axes logarithmic")
+        let title = "Relative completeness gap over steps";
+        let note = format!("lower is better; both axes logarithmic{}", self.exact());
+        Chart::curves(title, "steps", "relative gap", series.collect()).log_log().note(&note)
+    }
+
+    /// What a logarithmic axis cannot show, in words.
+    fn exact(&self) -> String {
+        let zeros = self.curves.iter().flat_map(|(rule, gaps)| {
+            let zero = gaps.iter().filter(|(_, gap)| *gap == 0.0);
+            zero.map(move |(n, _)| format!("; exactly 0, so not drawn: {rule} at {n}"))
+        });
+        zeros.collect()
     }
 }

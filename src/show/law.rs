@@ -25,6 +25,11 @@ fn verdict(law: &Completeness) -> String {
         _ if law.gap().abs() <= law.rounding_floor => "; the gap is rounding".into(),
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
+        None if law.relative_gap > 0.1 => {
+            "; a gap this large asks for more steps, or for `grad_check`: do rows of f talk to \
+                                           each other, or is a gradient lost on the way?"
+                .into()
+        }
         None => String::new(),
     }
 }

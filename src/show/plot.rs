@@ -51,6 +51,14 @@ impl Show for Chart {
 }
 
 fn curve_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
-    let points: Vec<_> = points.map(|(x, y)| format!("{x}: {y:.2e}")).collect();
+    let points: Vec<_> = points.map(|(x, y)| format!("{}: {}", short(x), short(y))).collect();
     format!("{:>16}  {}\n", series.name, points.join("  "))
+}
+
+/// Three significant digits at most, as short as they come.
+fn short(x: f64) -> String {
+    match x.abs() {
+        plain if plain == 0.0 || (1e-3..1e4).contains(&plain) => format!("{}", (x * 1e4).round() / 1e4),
+        _ => format!("{x:.2e}"),
+    }
 }
