@@ -61,6 +61,7 @@ pub fn python(lab: &Lab) -> Command {
 pub fn open(lab: &Lab, arguments: &[String]) -> Result<()> {
     let mut jupyter = python(lab);
     let kernel = "--MultiKernelManager.default_kernel_name=pellucid";
-    jupyter.args(["-m", "jupyterlab", kernel, "--notebook-dir"]).arg(lab.notebooks()).args(arguments);
+    // in a container the user is often root; whoever may start the server may also use it
+    jupyter.args(["-m", "jupyterlab", kernel, "--allow-root", "--notebook-dir"]).arg(lab.notebooks()).args(arguments);
     turn_into(&mut jupyter)
 }
