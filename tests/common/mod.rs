@@ -1,5 +1,3 @@
-//! What several tests need, though not each of them everything.
-
-#![allow(dead_code)]
+//! What several tests need.
 
 pub mod minilm;

@@ -51,7 +51,8 @@ fn spec(lab: &Lab) -> Value {
     })
 }
 
-/// Work is spread by rayon, so candle's own threads stay at one.
+/// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
+/// by itself where one is on the path.
 fn environment(lab: &Lab) -> Map<String, Value> {
     let threads = available_parallelism().map_or(1, usize::from).to_string();
     let mut variables = Map::new();
