@@ -7,7 +7,7 @@ use crate::grad::values_of;
 use crate::integrated_gradients::fitting;
 use crate::path::same_space;
 use crate::progress::Progress;
-use crate::saliency::Noise;
+use crate::saliency::{Noise, noisy};
 use crate::tensor::numbers;
 use crate::{Error, Result};
 
@@ -227,9 +227,7 @@ fn sensitivity(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise)
         scores.push(deviation(&shaken(f, x, row, &draws)?));
         progress.advance(1);
     }
-    let attribution = Attribution::of_elements("embedding sensitivity", &Tensor::new(scores, &Device::Cpu)?)?;
-    let attribution = Attribution { seed: Some(noise.seed), ..attribution };
-    Ok(attribution.setting("σ", noise.sigma).setting("draws", noise.draws))
+    noisy("embedding sensitivity", &Tensor::new(scores, &Device::Cpu)?, noise)
 }
 
 /// f's values with each draw `(m,1,…)` added to one row of x.

@@ -45,15 +45,9 @@ impl Steps {
         Self { chunk: Some(points), ..self }
     }
 
-    /// The numbers of steps to try in turn.
-    fn attempts(&self) -> Vec<usize> {
-        match self.tolerance {
-            None => vec![self.count],
-            Some(_) => {
-                let doubling = std::iter::successors(Some(8usize), |n| n.checked_mul(2));
-                doubling.take_while(|n| *n < self.count).chain([self.count]).collect()
-            }
-        }
+    /// The number of steps to try first.
+    fn first(&self) -> usize {
+        if self.tolerance.is_some() { self.count.min(8) } else { self.count }
     }
 
     fn check(&self) -> Result<()> {
@@ -112,19 +106,17 @@ fn attribute(
     steps.check()?;
     same_space(x, baseline)?;
     let ends = numbers(&values_of(f, &Tensor::stack(&[x, baseline], 0)?)?)?;
-    let mut best = None;
-    for count in steps.attempts() {
+    let mut count = steps.first();
+    loop {
         let scores = ((x - baseline)? * path_gradient(f, x, baseline, steps, count)?)?;
         let attribution = Attribution::of_elements("integrated gradients", &scores)?;
         let law = Completeness::new((ends[0], ends[1]), &attribution.scores, x.dtype(), count, steps.tolerance);
-        let done = law.reached();
-        best = Some(Attribution { completeness: Some(law), ..attribution }.setting("steps", count));
-        if done {
-            break;
+        if law.reached() || count >= steps.count {
+            let attribution = Attribution { completeness: Some(law), ..attribution };
+            return Ok(attribution.setting("steps", count).setting("quadrature", steps.quadrature));
         }
+        count = count.saturating_mul(2).min(steps.count);
     }
-    let best = best.ok_or_else(|| Error::argument("Integrated Gradients needs at least one step"))?;
-    Ok(best.setting("quadrature", steps.quadrature))
 }
 
 /// ∫₀¹ ∇f(x′ + α(x − x′)) dα by the rule, chunk by chunk.

@@ -46,22 +46,21 @@ pub struct Rollout {
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn rollout(attention: &[Tensor], options: &Rollout) -> Result<Tensor> {
-    let first = attention.first().ok_or_else(|| Error::argument("rollout needs at least one layer's attention"))?;
+    let none = || Error::argument("rollout needs at least one layer's attention");
+    let (first, above) = attention.split_first().ok_or_else(none)?;
     if !(0.0..1.0).contains(&options.discard) {
         return Err(Error::argument(format!("`discard` is a share in [0, 1), got {}", options.discard)));
     }
-    let mut rolled: Option<Tensor> = None;
     for map in attention {
         if map.rank() != 4 || map.dims() != first.dims() || map.dims()[2] != map.dims()[3] {
             return Err(Error::shape("an attention map", "(b, h, t, t), the same in every layer", map.dims()));
         }
-        let step = layer(map, options)?;
-        rolled = Some(match rolled {
-            Some(below) => step.matmul(&below)?,
-            None => step,
-        });
     }
-    rolled.ok_or_else(|| Error::argument("rollout needs at least one layer's attention"))
+    let mut rolled = layer(first, options)?;
+    for map in above {
+        rolled = layer(map, options)?.matmul(&rolled)?;
+    }
+    Ok(rolled)
 }
 
 /// `(b,h,t,t) → (b,t,t)`: one layer's Ã, rows summing to one.

@@ -151,7 +151,8 @@ fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> 
     Ok(((sum * share)?, (squares * share)?))
 }
 
-fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
+/// Scores that noise went into, with what it was.
+pub(crate) fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
     let attribution = Attribution::of_elements(method, scores)?;
     let attribution = Attribution { seed: Some(noise.seed), ..attribution };
     Ok(attribution.setting("σ", noise.sigma).setting("draws", noise.draws))

@@ -154,6 +154,7 @@ impl Bert {
         let weights = checkpoint.weights()?.with_prefix("bert.");
         let c = config.hidden_size;
         let words = weights.get((config.vocab_size, c), "embeddings.word_embeddings.weight")?;
+        let classes = weights.rows("classifier.weight");
         let parts = Parts {
             name: source.into(),
             tokenizer: checkpoint.tokenizer()?,
@@ -161,8 +162,8 @@ impl Bert {
             types: weights.get((config.type_vocab_size, c), "embeddings.token_type_embeddings.weight")?,
             embeddings: embedding_norm(&weights, &config)?,
             blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
-            classes: weights.rows("classifier.weight").unwrap_or(0),
-            classifier: classifier(&weights, &config)?,
+            classes: classes.unwrap_or(0),
+            classifier: classes.map(|classes| classifier(&weights, &config, classes)).transpose()?,
             vocabulary: vocabulary(&weights, &config, &words)?,
             words,
             config,
@@ -425,15 +426,14 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
     Ok(Block { attention, feed_forward })
 }
 
-/// The pooler and the classifier on `[CLS]`, if the checkpoint has them.
-fn classifier(weights: &Weights, config: &Config) -> Result<Option<Chain>> {
-    let Some(classes) = weights.rows("classifier.weight") else { return Ok(None) };
+/// The pooler and the classifier on `[CLS]`.
+fn classifier(weights: &Weights, config: &Config, classes: usize) -> Result<Chain> {
     let c = config.hidden_size;
-    Ok(Some(Chain::new(vec![
+    Ok(Chain::new(vec![
         Stage::Linear(weights.linear("pooler.dense", c, c)?),
         Stage::Activation(Activation::Tanh),
         Stage::Linear(weights.linear("classifier", c, classes)?),
-    ])))
+    ]))
 }
 
 /// The masked language model's head, if the checkpoint has one; its last matrix is the word embeddings, unless it brings

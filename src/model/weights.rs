@@ -34,7 +34,7 @@ impl Weights {
         self.spelling(name).is_some()
     }
 
-    /// How many rows a matrix has, from the file alone; `None` if there is no such tensor.
+    /// How many rows a matrix has; `None` if there is no such tensor.
     pub fn rows(&self, name: &str) -> Option<usize> {
         let tensor = self.builder.get_unchecked(&self.spelling(name)?).ok()?;
         tensor.dims().first().copied()

@@ -33,7 +33,6 @@ impl Chain {
     /// Errors: x is not `(n,t,c)` with the c of the first stage; a mask of another length.
     pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
         let shape = shape_of(x, key_mask)?;
-        widths(&self.stages, shape.channels)?;
         let wanted = hook.sites();
         let seen = self.stages.iter().flat_map(Stage::sites).any(|site| wanted.contains(&site));
         match seen || !has_kernels(x) {
@@ -45,7 +44,6 @@ impl Chain {
     /// The same from candle's differentiable operations alone: the slow road, the same on every device.
     pub fn composed(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
         let shape = shape_of(x, key_mask)?;
-        widths(&self.stages, shape.channels)?;
         walk(&self.stages, x.clone(), &shape, &mut Clear, false)
     }
 }
@@ -70,6 +68,7 @@ fn has_kernels(x: &Tensor) -> bool {
 fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
     for stage in stages {
         let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
+        stage.width(shape.channels)?;
         x = match stage {
             Stage::At(site) if wants(hook, *site) => hook.at(*site, x)?,
             Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook, kernels)?)?,
