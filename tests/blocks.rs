@@ -1,6 +1,8 @@
 //! Every differentiable block against finite differences and against candle's own operations, in `f64`.
 
-use pellucid::model::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
+use pellucid::model::blocks::{
+    Activation, Attention, Chain, Gate, HeadNorm, LayerNorm, Linear, LogProbability, Pairing, RmsNorm, Rope, Stage,
+};
 use pellucid::prelude::*;
 
 /// Seeded numbers of the size activations have.
@@ -17,7 +19,16 @@ fn layer_norm(channels: usize) -> Result<LayerNorm> {
     LayerNorm::new((random(&[channels], 3)? + 1.0)?, random(&[channels], 4)?, 1e-3)
 }
 
+fn rms_norm(channels: usize, seed: u64) -> Result<RmsNorm> {
+    RmsNorm::new((random(&[channels], seed)? + 1.0)?, 1e-3)
+}
+
 const CHANNELS: usize = 12;
+
+/// Rotary embeddings of heads with two pairs of channels.
+fn rope(pairing: Pairing, heads: usize) -> Result<Stage> {
+    Ok(Stage::Rope(Rope::new(vec![1.0, 0.1], pairing, heads)?))
+}
 
 /// Each kind of stage, by name, taking `CHANNELS` channels.
 fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
@@ -29,7 +40,15 @@ fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
         ("layer norm".to_string(), vec![Stage::LayerNorm(layer_norm(CHANNELS)?)]),
         ("attention".to_string(), vec![attention()?]),
         ("residual".to_string(), vec![Stage::Residual(inner()?)]),
-        ("block".to_string(), block()?),
+        ("RMS norm".to_string(), vec![Stage::RmsNorm(rms_norm(CHANNELS, 21)?)]),
+        ("head norm".to_string(), vec![Stage::HeadNorm(HeadNorm::new(rms_norm(3, 22)?, rms_norm(3, 23)?, 2, 1)?)]),
+        ("rope, halves".to_string(), vec![rope(Pairing::Halves, 2)?]),
+        ("rope, neighbours".to_string(), vec![rope(Pairing::Neighbours, 2)?]),
+        ("causal attention".to_string(), vec![Stage::Attention(Attention::causal(2, 1)?, Site::Pattern(0))]),
+        ("gate".to_string(), vec![Stage::Gate(Gate(Silu))]),
+        ("log-probability".to_string(), vec![Stage::LogProbability(LogProbability::new(&[3, 0, 11, 3, 7]))]),
+        ("encoder block".to_string(), block()?),
+        ("decoder block".to_string(), decoder_block()?),
     ];
     let activations = [Gelu, GeluNew, QuickGelu, Silu, Relu, Tanh];
     stages.extend(activations.map(|a| (format!("{a:?}"), vec![Stage::Activation(a)])));
@@ -54,6 +73,27 @@ fn block() -> Result<Vec<Stage>> {
     ])
 }
 
+/// A whole pre-norm decoder block: 4 query heads of 4 channels over 2 keys and values.
+fn decoder_block() -> Result<Vec<Stage>> {
+    Ok(vec![
+        Stage::Residual(vec![
+            Stage::RmsNorm(rms_norm(CHANNELS, 31)?),
+            Stage::Linear(linear(CHANNELS, 8 * 4, 32)?),
+            Stage::HeadNorm(HeadNorm::new(rms_norm(4, 33)?, rms_norm(4, 34)?, 4, 2)?),
+            rope(Pairing::Halves, 6)?,
+            Stage::Attention(Attention::causal(4, 2)?, Site::Pattern(0)),
+            Stage::Linear(linear(4 * 4, CHANNELS, 35)?),
+        ]),
+        Stage::Residual(vec![
+            Stage::RmsNorm(rms_norm(CHANNELS, 37)?),
+            Stage::Linear(linear(CHANNELS, 40, 38)?),
+            Stage::Gate(Gate(Activation::Silu)),
+            Stage::Linear(linear(20, CHANNELS, 39)?),
+        ]),
+    ])
+}
+
+/// The first key is seen, as a causal model's must be.
 const MASK: [bool; 5] = [true, true, false, true, false];
 
 /// A number per example that depends on every output: Σ y·w for fixed random w.
@@ -208,5 +248,48 @@ fn the_graph_can_be_walked_back_twice() -> Result<()> {
     let first = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?;
     let second = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?;
     assert_eq!(largest_difference(&first, &second)?, 0.0);
+    Ok(())
+}
+
+/// A decoder block that shows what its attention reads.
+fn caching_block() -> Result<Chain> {
+    let [Stage::Residual(mut attention), feed_forward] = <[Stage; 2]>::try_from(decoder_block()?).unwrap() else {
+        panic!("a decoder block is two residuals")
+    };
+    attention.insert(4, Stage::At(Site::Qkv(0)));
+    Ok(Chain::new(vec![Stage::Residual(attention), feed_forward]))
+}
+
+#[test]
+fn a_text_can_be_continued_from_its_past() -> Result<()> {
+    let chain = caching_block()?;
+    let x = random(&[1, 7, CHANNELS], 50)?;
+    let whole = chain.forward(&x, None, &mut Clear)?;
+    let mut record = Record::new(&[Site::Qkv(0)]);
+    chain.forward(&x.narrow(1, 0, 3)?, None, &mut record)?;
+    let past = record.get(Site::Qkv(0))?;
+    let rest = chain.forward_after(&x.narrow(1, 3, 4)?, past, &mut Clear)?;
+    assert!(largest_difference(&whole.narrow(1, 3, 4)?, &rest)? < 1e-12);
+
+    let watched = chain.forward_after(&x.narrow(1, 3, 4)?, past, &mut Watching)?;
+    assert!(largest_difference(&rest, &watched)? < 1e-12, "the watched road differs");
+    let f = |x: &Tensor| read_out(&chain.forward_after(x, past, &mut Clear)?);
+    let deviation = grad_check(f, &random(&[4, CHANNELS], 51)?)?;
+    assert!(deviation < 1e-8, "the gradient after a past is off by {deviation:e}");
+
+    let narrow = chain.forward_after(&x.narrow(1, 3, 4)?, &past.narrow(2, 0, 8)?, &mut Clear);
+    assert!(narrow.is_err_and(|error| error.to_string().contains("the past holds other channels")));
+    Ok(())
+}
+
+#[test]
+fn causal_attention_does_not_look_ahead() -> Result<()> {
+    let chain = Chain::new(decoder_block()?);
+    let x = random(&[1, 5, CHANNELS], 60)?;
+    let y = chain.forward(&x, None, &mut Clear)?;
+    let shaken = x.slice_assign(&[0..1, 3..4, 0..CHANNELS], &random(&[1, 1, CHANNELS], 61)?)?;
+    let z = chain.forward(&shaken, None, &mut Clear)?;
+    assert_eq!(largest_difference(&y.narrow(1, 0, 3)?, &z.narrow(1, 0, 3)?)?, 0.0);
+    assert!(largest_difference(&y.narrow(1, 3, 2)?, &z.narrow(1, 3, 2)?)? > 1e-3);
     Ok(())
 }

@@ -18,6 +18,8 @@ pub enum Site {
     Embed,
     /// `blocks.L.resid_pre`: the block's input, `(n,t,c)`.
     ResidPre(usize),
+    /// `blocks.L.attn.qkv`: queries, keys and values side by side as a decoder's attention reads them, `(n,t,(h+2k)·d)`.
+    Qkv(usize),
     /// `blocks.L.attn.pattern`: the attention pattern, `(n,h,t,t)`, rows sum to one.
     Pattern(usize),
     /// `blocks.L.attn.out`: what attention adds to the residual stream, `(n,t,c)`.
@@ -35,7 +37,7 @@ impl Site {
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Embed => None,
-            Self::ResidPre(l) | Self::Pattern(l) | Self::AttnOut(l) => Some(l),
+            Self::ResidPre(l) | Self::Qkv(l) | Self::Pattern(l) | Self::AttnOut(l) => Some(l),
             Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => Some(l),
         }
     }
@@ -46,6 +48,7 @@ impl fmt::Display for Site {
         match self {
             Self::Embed => write!(f, "embed"),
             Self::ResidPre(l) => write!(f, "blocks.{l}.resid_pre"),
+            Self::Qkv(l) => write!(f, "blocks.{l}.attn.qkv"),
             Self::Pattern(l) => write!(f, "blocks.{l}.attn.pattern"),
             Self::AttnOut(l) => write!(f, "blocks.{l}.attn.out"),
             Self::ResidMid(l) => write!(f, "blocks.{l}.resid_mid"),
@@ -66,7 +69,8 @@ impl FromStr for Site {
         }
         let (layer, rest) = name.strip_prefix("blocks.").and_then(|n| n.split_once('.')).ok_or_else(unknown)?;
         let layer = layer.parse().map_err(|_| unknown())?;
-        let kinds = [Self::ResidPre, Self::Pattern, Self::AttnOut, Self::ResidMid, Self::MlpOut, Self::ResidPost];
+        let kinds =
+            [Self::ResidPre, Self::Qkv, Self::Pattern, Self::AttnOut, Self::ResidMid, Self::MlpOut, Self::ResidPost];
         let same = |site: &Site| site.to_string().ends_with(&format!(".{layer}.{rest}"));
         kinds.map(|kind| kind(layer)).into_iter().find(same).ok_or_else(unknown)
     }

@@ -53,7 +53,7 @@ impl Block for Activation {
 
 impl Activation {
     /// Visits every element of `y` with (a(x), a′(x)).
-    fn map<T: Real>(self, x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T))) {
+    pub(super) fn map<T: Real>(self, x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T))) {
         match self {
             Self::Gelu => each(x, y, visit, gelu),
             Self::GeluNew => each(x, y, visit, gelu_new),

@@ -1,22 +1,28 @@
 //! Softmax attention over packed queries, keys and values.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, Device, Tensor};
 
 use super::matrix::{Matrix, Real, matmul};
-use super::stage::{Block, Rows, Shape};
+use super::stage::{Block, Rows, Shape, View, view};
 use super::{at_least_single, greatest, simd, sum};
 use crate::{Error, Result};
 
-/// `(n,t,3c) → (n,t,c)`: per head, A = softmax(q·kᵀ/√d), y = A·v (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
+/// `(n,t,(h+2k)·d) → (n,t,h·d)`: per head, A = softmax(q·Kᵀ/√d), y = A·V (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
 ///
-/// Its input holds q, k and v side by side, as one stacked [`Linear`](super::Linear) yields them; keys that the text's
-/// mask hides get no weight. The backward recomputes A per head rather than keep `(h,t,t)` numbers for every step:
-/// with Ā = ȳ·vᵀ and S̄ = A∘(Ā − rowsum(A∘Ā))/√d,
+/// Its input holds h queries, k keys and k values of each token side by side, as one stacked [`Linear`](super::Linear)
+/// yields them; with k < h, every key and value serves h/k queries (Ainslie et al. 2023, arXiv 2305.13245). Keys that the
+/// text's mask hides get no weight, and in causal attention neither do later ones. K and V begin with those of the
+/// tokens before, if there are any.
 ///
-/// q̄ = S̄·k, k̄ = S̄ᵀ·q, v̄ = Aᵀ·ȳ.
+/// The backward recomputes A per head rather than keep `(h,t,t)` numbers for every step: with Ā = ȳ·Vᵀ and
+/// S̄ = A∘(Ā − rowsum(A∘Ā))/√d,
+///
+/// q̄ = S̄·K, K̄ = S̄ᵀ·q, V̄ = Aᵀ·ȳ.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     heads: usize,
+    kv_heads: usize,
+    causal: bool,
 }
 
 impl Attention {
@@ -24,140 +30,263 @@ impl Attention {
     ///
     /// Errors: no heads.
     pub fn new(heads: usize) -> Result<Self> {
-        if heads == 0 { Err(Error::argument("attention needs at least one head")) } else { Ok(Self { heads }) }
+        if heads == 0 { Err(Error::argument("attention needs at least one head")) } else { Ok(Self::of(heads, heads)) }
     }
 
-    /// `(n,t,3c) → (n,h,t,t)`: the attention pattern A, differentiable.
+    /// Causal attention with `heads` query heads over `kv_heads` key and value heads.
+    ///
+    /// Errors: no heads; query heads that cannot be shared out over the key heads.
+    pub fn causal(heads: usize, kv_heads: usize) -> Result<Self> {
+        match heads > 0 && kv_heads > 0 && heads.is_multiple_of(kv_heads) {
+            true => Ok(Self { causal: true, ..Self::of(heads, kv_heads) }),
+            false => Err(Error::argument(format!(
+                "{heads} query heads cannot be shared out evenly over {kv_heads} key and value heads"
+            ))),
+        }
+    }
+
+    fn of(heads: usize, kv_heads: usize) -> Self {
+        Self { heads, kv_heads, causal: false }
+    }
+
+    /// How many parts of a head's width a token has: queries, keys and values.
+    fn parts(&self) -> usize {
+        self.heads + 2 * self.kv_heads
+    }
+
+    /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: the attention pattern A, differentiable.
     pub(super) fn pattern(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        let (q, k) = (self.part(qkv, 0)?, self.part(qkv, 1)?);
+        let q = self.part(qkv, 0, self.heads)?;
+        let k = self.with_past(qkv, self.heads, shape)?;
         let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
         let scores = (q.matmul(&k.t()?)? * scale)?;
-        let scores = match shape.hidden_keys(qkv)? {
+        let scores = match self.hidden(qkv, shape)? {
             Some(hide) => scores.broadcast_add(&hide)?,
             None => scores,
         };
         candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(qkv.dtype())
     }
 
-    /// `(n,h,t,t)` and the packed values → `(n,t,c)`: A·v, heads side by side.
-    pub(super) fn mix(&self, pattern: &Tensor, qkv: &Tensor) -> candle_core::Result<Tensor> {
-        pattern.matmul(&self.part(qkv, 2)?)?.transpose(1, 2)?.flatten_from(2)
+    /// `(n,h,t,p+t)` and the packed values → `(n,t,h·d)`: A·V, heads side by side.
+    pub(super) fn mix(&self, pattern: &Tensor, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        let v = self.with_past(qkv, self.heads + self.kv_heads, shape)?;
+        pattern.matmul(&v)?.transpose(1, 2)?.flatten_from(2)
     }
 
-    /// q (0), k (1) or v (2) of the packed projections, as `(n,h,t,d)`.
-    fn part(&self, qkv: &Tensor, which: usize) -> candle_core::Result<Tensor> {
+    /// `count` heads of the packed projections, from the one numbered `first`, as `(n,count,t,d)`.
+    fn part(&self, qkv: &Tensor, first: usize, count: usize) -> candle_core::Result<Tensor> {
         let (n, t, width) = qkv.dims3()?;
-        let c = width / 3;
-        qkv.narrow(2, which * c, c)?.reshape((n, t, self.heads, c / self.heads))?.transpose(1, 2)?.contiguous()
+        let d = width / self.parts();
+        qkv.narrow(2, first * d, count * d)?.reshape((n, t, count, d))?.transpose(1, 2)?.contiguous()
     }
 
-    /// Visits every head of every example: offsets of its first q and of its output, and the head's width.
-    fn each_head(&self, shape: &Shape, mut visit: impl FnMut(usize, usize)) {
-        let (c, d) = (shape.channels / 3, shape.channels / 3 / self.heads);
-        for example in 0..shape.examples {
-            for head in 0..self.heads {
-                visit(example * shape.tokens * 3 * c + head * d, example * shape.tokens * c + head * d);
+    /// Keys or values of all tokens so far, each repeated for the queries it serves, `(n,h,p+t,d)`.
+    fn with_past(&self, qkv: &Tensor, first: usize, shape: &Shape) -> candle_core::Result<Tensor> {
+        let new = self.part(qkv, first, self.kv_heads)?;
+        let all = match &shape.past {
+            Some(past) => {
+                let (n, k, _, d) = new.dims4()?;
+                let old = self.part(past, first, self.kv_heads)?;
+                let old = old.broadcast_as((n, k, shape.first_position(), d))?;
+                Tensor::cat(&[old.contiguous()?, new], 2)?
             }
+            None => new,
+        };
+        let (n, k, t, d) = all.dims4()?;
+        let each = self.heads / self.kv_heads;
+        all.unsqueeze(2)?.broadcast_as((n, k, each, t, d))?.reshape((n, self.heads, t, d))
+    }
+
+    /// What to add to scores, `(t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
+    fn hidden(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+        if shape.key_mask.is_none() && !self.causal {
+            return Ok(None);
+        }
+        let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
+        let hide = |query: usize, key: usize| if self.sees(shape, query, key) { 0.0 } else { f64::NEG_INFINITY };
+        let hide: Vec<f64> = (0..t).flat_map(|query| (0..keys).map(move |key| hide(query, key))).collect();
+        Tensor::from_vec(hide, (t, keys), &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype()).map(Some)
+    }
+
+    /// Whether a token of this pass may attend to a key, counted from the beginning of the past.
+    fn sees(&self, shape: &Shape, query: usize, key: usize) -> bool {
+        let past = shape.first_position();
+        let in_time = !self.causal || key <= past + query;
+        in_time && (key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]))
+    }
+}
+
+/// One head of one example: where its numbers lie, and of what size they are.
+struct Head<'a, T> {
+    attention: &'a Attention,
+    shape: &'a Shape,
+    past: Option<View<'a, T>>,
+    /// The head's width.
+    d: usize,
+    /// Offsets of its query, key and value within a row, and of its output within an output's row.
+    q: usize,
+    k: usize,
+    v: usize,
+}
+
+/// Visits every head of every example: the head, and the first row of its example.
+fn each_head<T: Real>(
+    attention: &Attention,
+    shape: &Shape,
+    mut visit: impl FnMut(&Head<T>, usize),
+) -> candle_core::Result<()> {
+    let d = shape.channels / attention.parts();
+    let past = shape.past.as_ref().map(view::<T>).transpose()?;
+    if past.as_ref().is_some_and(|past| past.len() != shape.first_position() * shape.channels) {
+        candle_core::bail!("the past holds other channels than the {} of this attention's input", shape.channels)
+    }
+    let mut head = Head { attention, shape, past, d, q: 0, k: 0, v: 0 };
+    for example in 0..shape.examples {
+        for query in 0..attention.heads {
+            let key = query * attention.kv_heads / attention.heads;
+            head.q = query * d;
+            head.k = (attention.heads + key) * d;
+            head.v = (attention.heads + attention.kv_heads + key) * d;
+            visit(&head, example * shape.tokens);
         }
     }
-
-    /// A of one head whose queries start at `at`, into `pattern` (t·t).
-    fn head_pattern<T: Real>(&self, qkv: &[T], at: usize, shape: &Shape, pattern: &mut [T]) {
-        let head = Head::new(self, shape);
-        let scale = T::lit(1.0 / (head.d as f64).sqrt());
-        matmul(pattern, head.t, false, scale, head.packed(qkv, at), head.packed(qkv, at + head.c).t(), shape.threads);
-        softmax_rows(pattern, head.t, shape.key_mask.as_deref());
-    }
+    Ok(())
 }
 
-/// The sizes of one head's matrices.
-struct Head {
-    t: usize,
-    c: usize,
-    d: usize,
-}
-
-impl Head {
-    fn new(attention: &Attention, shape: &Shape) -> Self {
-        let c = shape.channels / 3;
-        Self { t: shape.tokens, c, d: c / attention.heads }
+impl<T: Real> Head<'_, T> {
+    fn keys(&self) -> usize {
+        self.shape.first_position() + self.shape.tokens
     }
 
-    /// One head's q, k or v inside the packed projections, `(t,d)`.
-    fn packed<'a, T>(&self, qkv: &'a [T], at: usize) -> Matrix<'a, T> {
-        Matrix::new(&qkv[at..], self.t, self.d, 3 * self.c)
+    /// One of q, k, v of the tokens from a row on, `(t,d)`.
+    fn packed<'b>(&self, qkv: &'b [T], row: usize, part: usize) -> Matrix<'b, T> {
+        let width = self.shape.channels;
+        Matrix::new(&qkv[row * width + part..], self.shape.tokens, self.d, width)
     }
 
-    /// One head's slice of the output, `(t,d)`.
-    fn output<'a, T>(&self, y: &'a [T], at: usize) -> Matrix<'a, T> {
-        Matrix::new(&y[at..], self.t, self.d, self.c)
+    /// The same of the tokens before, `(p,d)`.
+    fn before(&self, part: usize) -> Option<Matrix<'_, T>> {
+        let past = self.past.as_deref()?;
+        Some(Matrix::new(&past[part..], self.shape.first_position(), self.d, self.shape.channels))
     }
 
-    fn square<'a, T>(&self, pattern: &'a [T]) -> Matrix<'a, T> {
-        Matrix::new(pattern, self.t, self.t, self.t)
+    /// The head's part of the output from a row on: where it starts.
+    fn out(&self, row: usize) -> usize {
+        row * self.attention.heads * self.d + self.q
+    }
+
+    /// The head's part of the output, `(t,d)`.
+    fn output<'b>(&self, y: &'b [T], row: usize) -> Matrix<'b, T> {
+        Matrix::new(&y[self.out(row)..], self.shape.tokens, self.d, self.attention.heads * self.d)
+    }
+
+    /// The columns of a `(t,p+t)` matrix that belong to the tokens before.
+    fn old<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
+        Matrix::new(square, self.shape.tokens, self.shape.first_position(), self.keys())
+    }
+
+    /// Those that belong to the tokens of this pass.
+    fn new<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
+        Matrix::new(&square[self.shape.first_position()..], self.shape.tokens, self.shape.tokens, self.keys())
+    }
+
+    /// out `(t,p+t)` = scale · a·[keys or values]ᵀ, of the tokens before and of this pass.
+    fn against_all(&self, out: &mut [T], scale: T, a: Matrix<T>, before: Option<Matrix<T>>, now: Matrix<T>) {
+        let (keys, past) = (self.keys(), self.shape.first_position());
+        if let Some(before) = before {
+            matmul(out, keys, false, scale, a, before.t(), self.shape.threads);
+        }
+        matmul(&mut out[past..], keys, false, scale, a, now.t(), self.shape.threads);
+    }
+
+    /// A `(t,p+t)` of the head.
+    fn pattern(&self, qkv: &[T], row: usize, pattern: &mut [T]) {
+        let scale = T::lit(1.0 / (self.d as f64).sqrt());
+        let (q, k) = (self.packed(qkv, row, self.q), self.packed(qkv, row, self.k));
+        self.against_all(pattern, scale, q, self.before(self.k), k);
+        softmax_rows(pattern, self.attention, self.shape);
     }
 }
 
 impl Block for Attention {
     fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
-        let head = Head::new(self, shape);
-        let mut pattern = vec![T::zero(); head.t * head.t];
-        let mut y = vec![T::zero(); shape.rows() * head.c];
-        self.each_head(shape, |q, out| {
-            self.head_pattern(&qkv, q, shape, &mut pattern);
-            let v = head.packed(&qkv, q + 2 * head.c);
-            matmul(&mut y[out..], head.c, false, T::one(), head.square(&pattern), v, shape.threads);
-        });
+        let width = shape.channels / self.parts() * self.heads;
+        let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
+        let mut y = vec![T::zero(); shape.rows() * width];
+        each_head::<T>(self, shape, |head, row| {
+            head.pattern(&qkv, row, &mut pattern);
+            let y = &mut y[head.out(row)..];
+            matmul(y, width, false, T::one(), head.new(&pattern), head.packed(&qkv, row, head.v), shape.threads);
+            if let Some(before) = head.before(head.v) {
+                matmul(y, width, true, T::one(), head.old(&pattern), before, shape.threads);
+            }
+        })?;
         Ok((y, qkv))
     }
 
     fn backward<T: Real>(&self, qkv: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        let head = Head::new(self, shape);
-        let (stride, scale) = (3 * head.c, T::lit(1.0 / (head.d as f64).sqrt()));
-        let mut pattern = vec![T::zero(); head.t * head.t];
+        let width = shape.channels;
+        let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
         let mut slope = pattern.clone();
         let mut out = vec![T::zero(); qkv.len()];
-        self.each_head(shape, |q, y| {
-            let (k, v) = (q + head.c, q + 2 * head.c);
-            let dy = head.output(&dy, y);
-            self.head_pattern(qkv, q, shape, &mut pattern);
-            matmul(&mut slope, head.t, false, T::one(), dy, head.packed(qkv, v).t(), shape.threads);
-            softmax_backward(&pattern, &mut slope, head.t);
-            let (a, s) = (head.square(&pattern), head.square(&slope));
-            matmul(&mut out[q..], stride, false, scale, s, head.packed(qkv, k), shape.threads);
-            matmul(&mut out[k..], stride, false, scale, s.t(), head.packed(qkv, q), shape.threads);
-            matmul(&mut out[v..], stride, false, T::one(), a.t(), dy, shape.threads);
-        });
+        each_head::<T>(self, shape, |head, row| {
+            let scale = T::lit(1.0 / (head.d as f64).sqrt());
+            let dy = head.output(&dy, row);
+            let [q, k, v] = [head.q, head.k, head.v].map(|part| head.packed(qkv, row, part));
+            head.pattern(qkv, row, &mut pattern);
+            head.against_all(&mut slope, T::one(), dy, head.before(head.v), v);
+            softmax_backward(&pattern, &mut slope, head.keys());
+            let (a, s) = (head.new(&pattern), head.new(&slope));
+            let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
+                matmul(&mut out[row * width + part..], width, true, scale, a, b, shape.threads);
+            };
+            into(head.q, scale, s, k);
+            if let Some(before) = head.before(head.k) {
+                into(head.q, scale, head.old(&slope), before);
+            }
+            into(head.k, scale, s.t(), q);
+            into(head.v, T::one(), a.t(), dy);
+        })?;
         Ok(out)
     }
 
     fn composed(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        self.mix(&self.pattern(qkv, shape)?, qkv)
+        self.mix(&self.pattern(qkv, shape)?, qkv, shape)
     }
 
     fn width(&self, channels: usize) -> Result<usize> {
-        let wanted = || format!("(n, t, 3c), c a multiple of {} heads", self.heads);
-        let fits = channels.is_multiple_of(3 * self.heads);
-        if fits { Ok(channels / 3) } else { Err(Error::shape("packed q, k, v", wanted(), &[channels])) }
+        let wanted = || {
+            format!("(n, t, {0}·d), {1} queries, {2} keys and {2} values", self.parts(), self.heads, self.kv_heads)
+        };
+        match channels.is_multiple_of(self.parts()) {
+            true => Ok(channels / self.parts() * self.heads),
+            false => Err(Error::shape("packed q, k, v", wanted(), &[channels])),
+        }
     }
 }
 
 /// Every row of `scores` becomes its softmax; hidden keys get zero.
-fn softmax_rows<T: Real>(scores: &mut [T], keys: usize, mask: Option<&[bool]>) {
+fn softmax_rows<T: Real>(scores: &mut [T], attention: &Attention, shape: &Shape) {
+    let past = shape.first_position();
+    let mask = shape.key_mask.as_deref();
     simd(
         #[inline(always)]
         || {
-            for row in scores.chunks_exact_mut(keys) {
-                softmax(row, mask);
+            for (query, row) in scores.chunks_exact_mut(past + shape.tokens).enumerate() {
+                let seen = if attention.causal { past + query + 1 } else { row.len() };
+                let (row, later) = row.split_at_mut(seen);
+                later.fill(T::zero());
+                softmax(row, past, mask);
             }
         },
     );
 }
 
+/// The first `past` keys are seen, whatever the mask of those that follow.
 #[inline(always)]
-fn softmax<T: Real>(row: &mut [T], mask: Option<&[bool]>) {
+fn softmax<T: Real>(row: &mut [T], past: usize, mask: Option<&[bool]>) {
     if let Some(mask) = mask {
-        let hidden = row.iter_mut().zip(mask).filter(|(_, seen)| !**seen);
+        let hidden = row[past..].iter_mut().zip(mask).filter(|(_, seen)| !**seen);
         hidden.for_each(|(score, _)| *score = T::neg_infinity());
     }
     let top = greatest(row);

@@ -8,7 +8,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, Stage, widths};
+use super::stage::{Block, Rows, Shape, Stage, by_block, widths};
 use crate::model::hook::{Clear, Hook, Site};
 use crate::{Error, Result};
 
@@ -32,7 +32,19 @@ impl Chain {
     ///
     /// Errors: x is not `(n,t,c)` with the c of the first stage; a mask of another length.
     pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
-        let shape = shape_of(x, key_mask)?;
+        self.run(x, shape_of(x, key_mask)?, hook)
+    }
+
+    /// The same for the tokens after a past: `(1,p,d)` at the input of attention, which every example attends to, and
+    /// whose positions come first. It is a constant, without a gradient.
+    ///
+    /// Errors: also a past of another width.
+    pub fn forward_after(&self, x: &Tensor, past: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let past = past.detach().contiguous()?;
+        self.run(x, Shape { past: Some(past), ..shape_of(x, None)? }, hook)
+    }
+
+    fn run(&self, x: &Tensor, shape: Shape, hook: &mut dyn Hook) -> Result<Tensor> {
         let wanted = hook.sites();
         let seen = self.stages.iter().flat_map(Stage::sites).any(|site| wanted.contains(&site));
         match seen || !has_kernels(x) {
@@ -56,7 +68,8 @@ fn shape_of(x: &Tensor, key_mask: Option<&[bool]>) -> Result<Shape> {
     if let Some(mask) = key_mask.filter(|mask| mask.len() != tokens) {
         return Err(Error::shape("the mask", format!("({tokens},), one per token"), &[mask.len()]));
     }
-    Ok(Shape { examples, tokens, channels, key_mask: key_mask.map(Arc::from), threads: Parallelism::Rayon(0) })
+    let key_mask = key_mask.map(Arc::from);
+    Ok(Shape { examples, tokens, channels, key_mask, past: None, threads: Parallelism::Rayon(0) })
 }
 
 /// Whether the hand-written kernels cover this device and precision.
@@ -74,7 +87,7 @@ fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, ker
             Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook, kernels)?)?,
             Stage::Attention(block, site) if wants(hook, *site) => {
                 let pattern = hook.at(*site, block.pattern(&x, &shape)?)?;
-                block.mix(&pattern, &x)?
+                block.mix(&pattern, &x, &shape)?
             }
             stage if kernels => fused(Arc::from([stage.clone()]), &x, shape)?,
             stage => stage.composed(&x, &shape)?,
@@ -170,10 +183,26 @@ impl Fused {
     }
 }
 
-/// What one stage's backward needs.
+/// What one stage's backward needs: a block's rows, or what the stages inside a residual need.
 enum Kept<T> {
     Rows(Rows<T>),
     Inner(Vec<Kept<T>>),
+}
+
+impl<T> Kept<T> {
+    fn rows(&self) -> &[T] {
+        match self {
+            Self::Rows(rows) => rows,
+            Self::Inner(_) => &[],
+        }
+    }
+
+    fn inner(&self) -> &[Kept<T>] {
+        match self {
+            Self::Rows(_) => &[],
+            Self::Inner(inner) => inner,
+        }
+    }
 }
 
 fn forward<T: Real>(
@@ -208,45 +237,30 @@ fn backward<T: Real>(
 
 impl Stage {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape, keep: bool) -> candle_core::Result<(Rows<T>, Kept<T>)> {
-        let (y, kept) = match self {
-            Self::Linear(block) => block.forward(x, shape)?,
-            Self::LayerNorm(block) => block.forward(x, shape)?,
-            Self::Attention(block, _) => block.forward(x, shape)?,
-            Self::Activation(block) => block.forward(x, shape)?,
-            Self::At(_) => (x, Vec::new()),
+        by_block!(self, block => block.forward(x, shape).map(|(y, kept)| (y, Kept::Rows(kept))), {
+            Self::At(_) => Ok((x, Kept::Rows(Vec::new()))),
             Self::Residual(stages) => {
                 let (mut y, kept) = forward(stages, x.clone(), shape, keep)?;
                 add(&mut y, &x);
-                return Ok((y, Kept::Inner(kept)));
+                Ok((y, Kept::Inner(kept)))
             }
-        };
-        Ok((y, Kept::Rows(kept)))
+        })
     }
 
     fn backward<T: Real>(&self, kept: &Kept<T>, dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        match (self, kept) {
-            (Self::Linear(block), Kept::Rows(x)) => block.backward(x, dy, shape),
-            (Self::LayerNorm(block), Kept::Rows(x)) => block.backward(x, dy, shape),
-            (Self::Attention(block, _), Kept::Rows(x)) => block.backward(x, dy, shape),
-            (Self::Activation(block), Kept::Rows(x)) => block.backward(x, dy, shape),
-            (Self::Residual(stages), Kept::Inner(kept)) => {
+        by_block!(self, block => block.backward(kept.rows(), dy, shape), {
+            Self::At(_) => Ok(dy),
+            Self::Residual(stages) => {
                 let into = widths(stages, shape.channels).map_err(candle_core::Error::wrap)?.0;
-                let mut dx = backward(stages, kept, dy.clone(), shape, &into)?;
+                let mut dx = backward(stages, kept.inner(), dy.clone(), shape, &into)?;
                 add(&mut dx, &dy);
                 Ok(dx)
             }
-            _ => Ok(dy),
-        }
+        })
     }
 
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        match self {
-            Self::Linear(block) => block.composed(x, shape),
-            Self::LayerNorm(block) => block.composed(x, shape),
-            Self::Attention(block, _) => block.composed(x, shape),
-            Self::Activation(block) => block.composed(x, shape),
-            Self::At(_) | Self::Residual(_) => Ok(x.clone()),
-        }
+        by_block!(self, block => block.composed(x, shape), { Self::At(_) | Self::Residual(_) => Ok(x.clone()) })
     }
 }
 

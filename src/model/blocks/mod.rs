@@ -10,9 +10,13 @@
 mod activation;
 mod attention;
 mod chain;
+mod gate;
 mod layer_norm;
 mod linear;
+mod log_probability;
 mod matrix;
+mod rms_norm;
+mod rope;
 mod stage;
 
 use candle_core::{DType, Tensor};
@@ -20,8 +24,12 @@ use candle_core::{DType, Tensor};
 pub use activation::Activation;
 pub use attention::Attention;
 pub use chain::Chain;
+pub use gate::Gate;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
+pub use log_probability::LogProbability;
+pub use rms_norm::{HeadNorm, RmsNorm};
+pub use rope::{Pairing, Rope};
 pub use stage::Stage;
 
 /// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself

@@ -3,11 +3,11 @@
 use std::ops::{Deref, Range};
 use std::sync::Arc;
 
-use candle_core::{Device, Storage, StorageRef, Tensor};
+use candle_core::{Storage, StorageRef, Tensor};
 use gemm::Parallelism;
 
 use super::matrix::Real;
-use super::{Activation, Attention, LayerNorm, Linear};
+use super::{Activation, Attention, Gate, HeadNorm, LayerNorm, Linear, LogProbability, RmsNorm, Rope};
 use crate::model::hook::Site;
 use crate::{Error, Result};
 
@@ -22,6 +22,8 @@ pub(crate) struct Shape {
     pub channels: usize,
     /// Which tokens may be attended to; all of them if `None`.
     pub key_mask: Option<Arc<[bool]>>,
+    /// What came before the first token, `(1,p,c)` at the input of attention: constants that every example attends to.
+    pub past: Option<Tensor>,
     /// How a matrix product may spread over cores.
     pub threads: Parallelism,
 }
@@ -31,11 +33,9 @@ impl Shape {
         self.examples * self.tokens
     }
 
-    /// The mask as a `(t,)` tensor to add to scores: 0 for seen keys, −∞ for hidden ones.
-    pub fn hidden_keys(&self, like: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let Some(mask) = &self.key_mask else { return Ok(None) };
-        let hide: Vec<f64> = mask.iter().map(|&seen| if seen { 0.0 } else { f64::NEG_INFINITY }).collect();
-        Tensor::from_vec(hide, self.tokens, &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype()).map(Some)
+    /// The place of the first token in the whole text.
+    pub fn first_position(&self) -> usize {
+        self.past.as_ref().map_or(0, |past| past.dims()[1])
     }
 }
 
@@ -63,15 +63,44 @@ pub enum Stage {
     Linear(Linear),
     /// Layer normalisation.
     LayerNorm(LayerNorm),
+    /// Normalisation by the root mean square.
+    RmsNorm(RmsNorm),
+    /// The same for every query and key head.
+    HeadNorm(HeadNorm),
+    /// Rotary position embeddings.
+    Rope(Rope),
     /// Softmax attention; its pattern passes the site.
     Attention(Attention, Site),
     /// An element-wise activation.
     Activation(Activation),
+    /// A gated activation.
+    Gate(Gate),
+    /// The log-probability of given tokens.
+    LogProbability(LogProbability),
     /// y = x + stages(x).
     Residual(Vec<Stage>),
     /// A named place where a hook may look or change: the identity unless one does.
     At(Site),
 }
+
+/// Does the same with whichever block a stage is, and something else with stages that are none.
+macro_rules! by_block {
+    ($stage:expr, $block:ident => $does:expr, { $($other:pat => $otherwise:expr $(,)?)* }) => {
+        match $stage {
+            Stage::Linear($block) => $does,
+            Stage::LayerNorm($block) => $does,
+            Stage::RmsNorm($block) => $does,
+            Stage::HeadNorm($block) => $does,
+            Stage::Rope($block) => $does,
+            Stage::Attention($block, _) => $does,
+            Stage::Activation($block) => $does,
+            Stage::Gate($block) => $does,
+            Stage::LogProbability($block) => $does,
+            $($other => $otherwise,)*
+        }
+    };
+}
+pub(crate) use by_block;
 
 impl Stage {
     /// Every site inside this stage.
@@ -85,18 +114,15 @@ impl Stage {
 
     /// Channels out, given channels in; an error if they do not fit.
     pub(crate) fn width(&self, channels: usize) -> Result<usize> {
-        match self {
-            Self::Linear(block) => block.width(channels),
-            Self::LayerNorm(block) => block.width(channels),
-            Self::Attention(block, _) => block.width(channels),
-            Self::Activation(_) | Self::At(_) => Ok(channels),
+        by_block!(self, block => block.width(channels), {
+            Self::At(_) => Ok(channels),
             Self::Residual(stages) => {
                 let width = widths(stages, channels)?.1;
                 let wrong =
                     || Error::shape("what a residual adds", format!("(n, t, {channels}), its input's"), &[width]);
                 if width == channels { Ok(channels) } else { Err(wrong()) }
             }
-        }
+        })
     }
 }
 
