@@ -1,14 +1,13 @@
 //! Explanations from taking features away, or shaking them, and looking again.
 
+use std::ops::Range;
+
 use candle_core::{Device, Tensor};
 
 use crate::attribution::Attribution;
-use crate::grad::values_of;
-use crate::integrated_gradients::fitting;
+use crate::outcomes::{Outcomes, batch};
 use crate::path::same_space;
-use crate::progress::Progress;
-use crate::saliency::{Noise, noisy};
-use crate::tensor::numbers;
+use crate::saliency::Noise;
 use crate::{Error, Result};
 
 /// Which elements of an input are taken away together. Groups may overlap.
@@ -29,6 +28,13 @@ impl Groups {
         let rows = x.dims().first().copied().unwrap_or(0);
         let width = x.elem_count() / rows.max(1);
         Self { shape: x.dims().to_vec(), members: (0..rows).map(|r| (r * width..(r + 1) * width).collect()).collect() }
+    }
+
+    /// Several rows of the first axis together.
+    pub(crate) fn of_rows(x: &Tensor, rows: &[Vec<usize>]) -> Self {
+        let single = Self::rows(x);
+        let members = rows.iter().map(|rows| rows.iter().flat_map(|&row| single.members[row].clone()).collect());
+        Self { members: members.collect(), ..single }
     }
 
     /// Elements with the same id go together, ids in ascending order (Captum's `feature_mask`).
@@ -99,24 +105,18 @@ impl Groups {
         Ok(totals.into_iter().map(|(total, count)| total / count.max(1) as f64).collect())
     }
 
-    /// 1 where an element belongs to group g, for the groups of a range: `(g,…)`.
-    fn masks(&self, range: std::ops::Range<usize>) -> Result<Tensor> {
-        let size: usize = self.shape.iter().product();
-        let mut masks = vec![0u8; range.len() * size];
-        for (mask, group) in masks.chunks_mut(size.max(1)).zip(&self.members[range.clone()]) {
-            group.iter().for_each(|&element| mask[element] = 1);
-        }
-        let mut shape = vec![range.len()];
-        shape.extend(&self.shape);
-        Ok(Tensor::from_vec(masks, shape, &Device::Cpu)?)
+    /// The elements of a group.
+    pub(crate) fn members(&self, group: usize) -> &[usize] {
+        &self.members[group]
     }
 }
 
-/// `f: (n,…) → (n,)`, x `(…)`, x′ `(…)` → `(g,)`: f(x) − f(x with group g ← x′), for every group, in batches.
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)`, x′ `(…)` → `(g,)` or `(g,o)`: f(x) − f(x with group g ← x′), for every group, in
+/// batches.
 ///
 /// Positive: without it f falls, so the group supports the target.
 ///
-/// Errors: shapes that differ; f's output is not one finite number per row.
+/// Errors: shapes that differ; f's output is not one finite number per row and output.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -126,28 +126,55 @@ impl Groups {
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Tensor> {
-    drops(&f, x, baseline, groups)
+    let outcomes = without(&f, x, baseline, groups)?;
+    let drops: Vec<f64> = outcomes.columns().iter().flat_map(|column| drops(column)).collect();
+    let drops = Tensor::from_vec(drops, (outcomes.columns().len(), groups.len()), &Device::Cpu)?;
+    Ok(if outcomes.several() { drops.t()?.contiguous()? } else { drops.squeeze(0)? })
 }
 
-fn drops(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Tensor> {
+/// f at x, and then at x without each group.
+fn without(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    baseline: &Tensor,
+    groups: &Groups,
+) -> Result<Outcomes> {
+    let absent = |mask: &mut [u8], variant: usize| {
+        if variant > 0 {
+            groups.members[variant - 1].iter().for_each(|&element| mask[element] = 1);
+        }
+    };
+    mixtures(f, "ablation, groups", x, baseline, groups, groups.len() + 1, &absent)
+}
+
+/// f at `count` mixtures of x and x′: `absent` marks the elements of each that are taken from x′.
+pub(crate) fn mixtures(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    what: &str,
+    x: &Tensor,
+    baseline: &Tensor,
+    groups: &Groups,
+    count: usize,
+    absent: &dyn Fn(&mut [u8], usize),
+) -> Result<Outcomes> {
     same_space(x, baseline)?;
     if groups.shape != x.dims() || groups.is_empty() {
         return Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape));
     }
-    let whole = numbers(&values_of(f, &x.unsqueeze(0)?)?)?[0];
-    let mut progress = Progress::new("ablation, groups", groups.len());
-    let (chunk, mut drops) = (fitting(x), Vec::with_capacity(groups.len()));
-    for start in (0..groups.len()).step_by(chunk) {
-        let masks = groups.masks(start..(start + chunk).min(groups.len()))?.to_device(x.device())?;
-        let ablated = masks.where_cond(&baseline.broadcast_as(masks.shape())?, &x.broadcast_as(masks.shape())?)?;
-        let values = numbers(&values_of(f, &ablated)?)?;
-        progress.advance(values.len());
-        drops.extend(values.into_iter().map(|value| whole - value));
-    }
-    Ok(Tensor::new(drops, &Device::Cpu)?)
+    Outcomes::of(f, what, count, batch(x), &|range| {
+        let mut masks = vec![0u8; range.len() * x.elem_count()];
+        masks.chunks_mut(x.elem_count()).zip(range.clone()).for_each(|(mask, variant)| absent(mask, variant));
+        let masks = Tensor::from_vec(masks, [&[range.len()], x.dims()].concat(), &Device::Cpu)?.to_device(x.device())?;
+        Ok(masks.where_cond(&baseline.broadcast_as(masks.shape())?, &x.broadcast_as(masks.shape())?)?)
+    })
 }
 
-/// `f: (n,…) → (n,)`, x, x′ → one score per group: f(x) − f(x with the group ← x′).
+/// By how much f falls from its first value to each of the others.
+fn drops(values: &[f64]) -> Vec<f64> {
+    values[1..].iter().map(|value| values[0] - value).collect()
+}
+
+/// `f: (n,…) → (n,)` or `(n,o)`, x, x′ → one score per group: f(x) − f(x with the group ← x′).
 ///
 /// Errors: those of [`ablate`].
 ///
@@ -167,10 +194,11 @@ pub fn feature_ablation(
     baseline: &Tensor,
     groups: &Groups,
 ) -> Result<Attribution> {
-    Attribution::of_elements("feature ablation", &drops(&f, x, baseline, groups)?)
+    let outcomes = without(&f, x, baseline, groups)?;
+    outcomes.explain("feature ablation", &[groups.len()], &|values| Ok(drops(values)))
 }
 
-/// `f: (n,…) → (n,)`, x, x′ → one score per element: the mean of f(x) − f(x with a window ← x′) over the sliding windows
+/// `f: (n,…) → (n,)` or `(n,o)`, x, x′ → one score per element: the mean of f(x) − f(x with a window ← x′) over the sliding windows
 /// that cover it (Zeiler & Fergus 2014, arXiv 1311.2901, §4.2).
 ///
 /// Errors: those of [`ablate`] and [`Groups::windows`].
@@ -190,12 +218,12 @@ pub fn occlusion(
     stride: &[usize],
 ) -> Result<Attribution> {
     let groups = Groups::windows(x, window, stride)?;
-    let scores = groups.spread(&numbers(&drops(&f, x, baseline, &groups)?)?)?;
-    let attribution = Attribution::of_elements("occlusion", &Tensor::from_vec(scores, x.dims(), &Device::Cpu)?)?;
+    let outcomes = without(&f, x, baseline, &groups)?;
+    let attribution = outcomes.explain("occlusion", x.dims(), &|values| groups.spread(&drops(values)))?;
     Ok(attribution.setting("window", format!("{window:?}")).setting("stride", format!("{stride:?}")))
 }
 
-/// `f: (n,t,…) → (n,)`, x `(t,…)` → `(t,)`: the standard deviation of f when noise N(0, σ²) shakes one row at a time.
+/// `f: (n,t,…) → (n,)` or `(n,o)`, x `(t,…)` → `(t,)`: the standard deviation of f when noise N(0, σ²) shakes one row at a time.
 ///
 /// Unsigned: it says where f is fragile, not which way a token pulls. The deviation is the sample's, Σ(f − mean)²/(m − 1)
 /// over m draws.
@@ -220,26 +248,18 @@ fn sensitivity(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise)
         return Err(Error::argument("a standard deviation needs at least two draws"));
     }
     let rows = x.dims().first().copied().unwrap_or(0);
-    let mut progress = Progress::new("embedding sensitivity, rows", rows);
-    let mut scores = Vec::with_capacity(rows);
-    for row in 0..rows {
-        let draws = noise.draw(&mut rng, &x.narrow(0, row, 1)?, noise.draws)?;
-        scores.push(deviation(&shaken(f, x, row, &draws)?));
-        progress.advance(1);
-    }
-    noisy("embedding sensitivity", &Tensor::new(scores, &Device::Cpu)?, noise)
-}
-
-/// f's values with each draw `(m,1,…)` added to one row of x.
-fn shaken(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, row: usize, draws: &Tensor) -> Result<Vec<f64>> {
-    let (below, above) = (row, x.dims()[0] - row - 1);
-    let (chunk, total) = (fitting(x), draws.dims()[0]);
-    let mut values = Vec::with_capacity(total);
-    for start in (0..total).step_by(chunk) {
-        let moves = draws.narrow(0, start, chunk.min(total - start))?.pad_with_zeros(1, below, above)?;
-        values.extend(numbers(&values_of(f, &moves.broadcast_add(x)?)?)?);
-    }
-    Ok(values)
+    let draws: Vec<Tensor> =
+        (0..rows).map(|row| noise.draw(&mut rng, &x.narrow(0, row, 1)?, noise.draws)).collect::<Result<_>>()?;
+    let shaken = |range: Range<usize>| {
+        let one = |variant: usize| {
+            let (row, draw) = (variant / noise.draws, variant % noise.draws);
+            Ok((draws[row].get(draw)?.pad_with_zeros(0, row, rows - row - 1)? + x)?)
+        };
+        Ok(Tensor::stack(&range.map(one).collect::<Result<Vec<_>>>()?, 0)?)
+    };
+    let outcomes = Outcomes::of(f, "embedding sensitivity, draws", rows * noise.draws, batch(x), &shaken)?;
+    let deviations = |values: &[f64]| Ok(values.chunks(noise.draws).map(deviation).collect());
+    Ok(noise.note(outcomes.explain("embedding sensitivity", &[rows], &deviations)?))
 }
 
 /// The sample's standard deviation.

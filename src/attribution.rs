@@ -1,12 +1,14 @@
 //! What every method returns: scores over features, what they promised, and how far they are from it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
-use crate::model::text::{Text, Token};
-use crate::tensor::{finite, numbers};
+use crate::model::parts::Parts;
+use crate::model::text::{Continuation, Text, Token};
+use crate::tensor::finite;
 use crate::{Error, Result};
 
 /// Scores over the features of one input, for one target.
@@ -24,14 +26,28 @@ pub struct Attribution {
     pub target: String,
     /// What the scores are over.
     pub features: Features,
-    /// One score per feature, row-major for elements.
+    /// One score per feature, row-major for elements. If several outputs were explained together, the scores of their sum.
     pub scores: Vec<f64>,
+    /// The outputs that were explained together, in their order: the tokens of a continuation. Empty if there was one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Output>,
     /// The law the method promises, where it promises one.
     pub completeness: Option<Completeness>,
     /// The seed of methods that draw random numbers.
     pub seed: Option<u64>,
     /// The method's settings, by name: steps, rule, σ, draws, window.
     pub settings: BTreeMap<String, String>,
+}
+
+/// One of several outputs that were explained together, such as a token of a continuation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Output {
+    /// What it is called: the token.
+    pub name: String,
+    /// One score per feature.
+    pub scores: Vec<f64>,
+    /// The law for this output, where the method promises one.
+    pub completeness: Option<Completeness>,
 }
 
 /// What scores are over.
@@ -57,6 +73,22 @@ pub enum Features {
         /// Its words.
         tokens: Vec<Token>,
     },
+    /// Parts of a text that go together: sentences, fields of a template, spans of one's own.
+    Spans {
+        /// The text.
+        text: String,
+        /// Its parts.
+        tokens: Vec<Token>,
+    },
+}
+
+impl Features {
+    fn tokens(&self) -> &[Token] {
+        match self {
+            Self::Tokens { tokens, .. } | Self::Words { tokens, .. } | Self::Spans { tokens, .. } => tokens,
+            Self::Elements { .. } => &[],
+        }
+    }
 }
 
 /// The completeness axiom, f(x) − f(x′) = Σ scores (Sundararajan et al. 2017, proposition 1), and by how much it was missed.
@@ -71,7 +103,7 @@ pub struct Completeness {
     /// What rounding alone may contribute: ε·√n·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic and n
     /// the number of steps. A gap of this size says nothing about the steps.
     pub rounding_floor: f64,
-    /// Steps that were used.
+    /// Steps that were used; for Shapley sampling, permutations.
     pub steps: usize,
     /// The relative gap that was asked for, if one was.
     pub tolerance: Option<f64>,
@@ -83,8 +115,16 @@ impl Completeness {
         let (promised, got) = (ends.0 - ends.1, scores.iter().sum::<f64>());
         let sizes = ends.0.abs() + ends.1.abs() + scores.iter().map(|s| s.abs()).sum::<f64>();
         let rounding_floor = epsilon(dtype) * (steps as f64).sqrt() * sizes;
-        let relative_gap = (got - promised).abs() / promised.abs().max(rounding_floor).max(f64::MIN_POSITIVE);
+        let relative_gap = relative(got - promised, promised, rounding_floor);
         Self { promised, got, relative_gap, rounding_floor, steps, tolerance }
+    }
+
+    /// The law of the sum of two targets with the same steps.
+    fn and(&self, other: &Self) -> Self {
+        let (promised, got) = (self.promised + other.promised, self.got + other.got);
+        let rounding_floor = self.rounding_floor + other.rounding_floor;
+        let relative_gap = relative(got - promised, promised, rounding_floor);
+        Self { promised, got, rounding_floor, relative_gap, ..*self }
     }
 
     /// Σ scores − (f(x) − f(x′)): Captum's convergence delta, with its sign.
@@ -98,6 +138,10 @@ impl Completeness {
     }
 }
 
+fn relative(gap: f64, promised: f64, rounding_floor: f64) -> f64 {
+    gap.abs() / promised.abs().max(rounding_floor).max(f64::MIN_POSITIVE)
+}
+
 fn epsilon(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => f64::EPSILON,
@@ -108,19 +152,40 @@ fn epsilon(dtype: DType) -> f64 {
 }
 
 impl Attribution {
-    /// Scores over the elements of a tensor.
-    pub(crate) fn of_elements(method: &str, scores: &Tensor) -> Result<Self> {
-        let values = numbers(scores)?;
-        finite("a score", &values)?;
+    /// The scores of several outputs, `(o,features)`, as a tensor.
+    ///
+    /// Errors: there was one output.
+    pub fn matrix(&self) -> Result<Tensor> {
+        if self.outputs.is_empty() {
+            return Err(Error::argument(
+                "one output was explained, so there is no matrix: explain a function with several, such as `log_probs`",
+            ));
+        }
+        let rows: Vec<f64> = self.outputs.iter().flat_map(|output| output.scores.clone()).collect();
+        Ok(Tensor::from_vec(rows, (self.outputs.len(), self.scores.len()), &Device::Cpu)?)
+    }
+
+    /// Scores over the elements of a tensor of this shape.
+    pub(crate) fn of_elements(method: &str, shape: &[usize], scores: Vec<f64>) -> Result<Self> {
+        finite("a score", &scores)?;
         Ok(Self {
             method: method.into(),
             target: "f(x)".into(),
-            features: Features::Elements { shape: scores.dims().to_vec() },
-            scores: values,
+            features: Features::Elements { shape: shape.to_vec() },
+            scores,
+            outputs: Vec::new(),
             completeness: None,
             seed: None,
             settings: BTreeMap::new(),
         })
+    }
+
+    /// The same of one output, or of several together, whose scores stand below those of their sum.
+    pub(crate) fn of_outputs(method: &str, shape: &[usize], sum: Vec<f64>, outputs: Vec<Vec<f64>>) -> Result<Self> {
+        outputs.iter().try_for_each(|scores| finite("a score", scores))?;
+        let named = |(i, scores)| Output { name: format!("output {i}"), scores, completeness: None };
+        let outputs = outputs.into_iter().enumerate().map(named).collect();
+        Ok(Self { outputs, ..Self::of_elements(method, shape, sum)? })
     }
 
     pub(crate) fn setting(mut self, name: &str, value: impl ToString) -> Self {
@@ -134,10 +199,56 @@ impl Attribution {
         self
     }
 
+    /// The same scores with the outputs named after the tokens of a continuation.
+    ///
+    /// Errors: not one output per token.
+    pub fn toward(mut self, said: &Continuation) -> Result<Self> {
+        if self.outputs.len() != said.len() {
+            let wanted = format!("({},), one per token of «{}»", said.len(), said.text().trim());
+            return Err(Error::shape("the outputs", wanted, &[self.outputs.len()]));
+        }
+        self.outputs.iter_mut().zip(said.tokens()).for_each(|(output, token)| output.name = token.text.clone());
+        self.target = format!("«{}»", said.text().trim());
+        Ok(self)
+    }
+
+    /// One output by itself.
+    ///
+    /// Errors: there is no such output.
+    pub fn output(&self, index: usize) -> Result<Self> {
+        let missing = || Error::out_of_range("output", index, self.outputs.len());
+        let Output { name, scores, completeness } = self.outputs.get(index).ok_or_else(missing)?.clone();
+        let target = format!("«{}»", name.trim());
+        Ok(Self { target, scores, completeness, outputs: Vec::new(), ..self.clone() })
+    }
+
+    /// Some outputs together: the sum of their scores, which explains the sum of their targets. For log-probabilities that
+    /// is the log-probability of the span.
+    ///
+    /// Errors: an empty span, or one that sticks out.
+    pub fn span(&self, outputs: Range<usize>) -> Result<Self> {
+        let some = self.outputs.get(outputs.clone()).filter(|some| !some.is_empty());
+        let some = some.ok_or_else(|| {
+            Error::argument(format!("a span of outputs must lie within 0..{} and not be empty; got {outputs:?}", self.outputs.len()))
+        })?;
+        let mut scores = vec![0.0; self.scores.len()];
+        some.iter().for_each(|output| scores.iter_mut().zip(&output.scores).for_each(|(sum, score)| *sum += score));
+        let target = format!("«{}»", some.iter().map(|output| output.name.as_str()).collect::<String>().trim());
+        let completeness = some.iter().map(|output| output.completeness).reduce(|a, b| Some(a?.and(&b?))).flatten();
+        Ok(Self { target, scores, completeness, outputs: some.to_vec(), ..self.clone() })
+    }
+
+    /// Scores of every output and of their sum, aggregated alike.
+    fn aggregated(self, features: Features, sum: impl Fn(&[f64]) -> Vec<f64>) -> Self {
+        let of = |output: Output| Output { scores: sum(&output.scores), ..output };
+        let outputs = self.outputs.into_iter().map(of).collect();
+        Self { scores: sum(&self.scores), outputs, features, ..self }
+    }
+
     /// `(t,c)` or `(t,)` elements → tokens: Σ over the channels of each token.
     ///
     /// Errors: the scores are not over the elements of a tensor with one row per token of `text`.
-    pub fn over(mut self, text: &Text) -> Result<Self> {
+    pub fn over(self, text: &Text) -> Result<Self> {
         let Features::Elements { shape } = &self.features else {
             return Err(Error::argument("these scores are over tokens already"));
         };
@@ -146,45 +257,62 @@ impl Attribution {
         }
         self.consistent()?;
         let channels = self.scores.len() / text.len();
-        self.scores = self.scores.chunks(channels).map(|row| row.iter().sum()).collect();
-        self.features = Features::Tokens { text: text.source().into(), tokens: text.tokens().to_vec() };
-        Ok(self)
+        let features = Features::Tokens { text: text.source().into(), tokens: text.tokens().to_vec() };
+        Ok(self.aggregated(features, |scores| scores.chunks(channels).map(|row| row.iter().sum()).collect()))
     }
 
-    /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words stay as they are.
+    /// Elements `(s,)` → the parts of a text they stand for.
+    ///
+    /// Errors: not one score per part.
+    pub fn over_parts(self, parts: &Parts) -> Result<Self> {
+        match &self.features {
+            Features::Elements { shape } if *shape == [parts.len()] => {
+                let features = Features::Spans { text: parts.source().into(), tokens: parts.tokens().to_vec() };
+                Ok(Self { features, ..self })
+            }
+            Features::Elements { shape } => {
+                Err(Error::shape("the scores", format!("({},), one per part", parts.len()), shape))
+            }
+            _ => Err(Error::argument("these scores are over parts of a text already")),
+        }
+    }
+
+    /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words and other parts of a text
+    /// stay as they are.
     ///
     /// Errors: the scores are over elements (call [`over`](Self::over) first).
     pub fn words(&self) -> Result<Self> {
         self.consistent()?;
         let (text, tokens) = match &self.features {
             Features::Tokens { text, tokens } => (text, tokens),
-            Features::Words { .. } => return Ok(self.clone()),
+            Features::Words { .. } | Features::Spans { .. } => return Ok(self.clone()),
             Features::Elements { .. } => {
                 return Err(Error::argument(
                     "only scores over tokens can be summed to words: call `over(&text)` first",
                 ));
             }
         };
-        let mut words: Vec<(Token, f64)> = Vec::new();
-        for (token, &score) in tokens.iter().zip(&self.scores) {
+        let mut words: Vec<Token> = Vec::new();
+        let mut pieces: Vec<usize> = Vec::with_capacity(tokens.len());
+        for token in tokens {
             match words.last_mut() {
-                Some((last, total)) if token.continues(last) => {
-                    last.absorb(token, text);
-                    *total += score;
-                }
-                _ => words.push((token.as_word(text), score)),
+                Some(last) if token.continues(last) => last.absorb(token, text),
+                _ => words.push(token.as_word(text)),
             }
+            pieces.push(words.len() - 1);
         }
-        let (words, scores) = words.into_iter().unzip();
-        Ok(Self { features: Features::Words { text: text.clone(), tokens: words }, scores, ..self.clone() })
+        let count = words.len();
+        let sum = |scores: &[f64]| {
+            let mut sums = vec![0.0; count];
+            pieces.iter().zip(scores).for_each(|(&word, score)| sums[word] += score);
+            sums
+        };
+        Ok(self.clone().aggregated(Features::Words { text: text.clone(), tokens: words }, sum))
     }
 
-    /// The tokens or words the scores are over; none for elements.
+    /// The tokens, words or parts the scores are over; none for elements.
     pub fn tokens(&self) -> &[Token] {
-        match &self.features {
-            Features::Tokens { tokens, .. } | Features::Words { tokens, .. } => tokens,
-            Features::Elements { .. } => &[],
-        }
+        self.features.tokens()
     }
 
     /// The scores as a tensor of the features' shape, `f64`.
@@ -230,15 +358,16 @@ impl Attribution {
         Ok(attribution)
     }
 
-    /// Errors unless there is one score per feature.
+    /// Errors unless there is one score per feature, for every output.
     pub(crate) fn consistent(&self) -> Result<()> {
         let features = match &self.features {
             Features::Elements { shape } => shape.iter().product(),
-            Features::Tokens { tokens, .. } | Features::Words { tokens, .. } => tokens.len(),
+            features => features.tokens().len(),
         };
-        match self.scores.len() == features {
-            true => Ok(()),
-            false => Err(Error::shape("the scores", format!("({features},), one per feature"), &[self.scores.len()])),
+        let all = std::iter::once(&self.scores).chain(self.outputs.iter().map(|output| &output.scores));
+        match all.map(Vec::len).find(|len| *len != features) {
+            None => Ok(()),
+            Some(len) => Err(Error::shape("the scores", format!("({features},), one per feature"), &[len])),
         }
     }
 }

@@ -8,12 +8,12 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::tensor::{finite, floating, numbers};
 use crate::{Error, Result, kernel};
 
-/// `f: (n,…) → (n,)`, `(n,…) → (n,…)`: ∇f at every row.
+/// `f: (n,…) → (n,)`, `(n,…) → (n,…)`: ∇f at every row. Of several outputs, `(n,o)`, it is the gradient of their sum.
 ///
 /// Rows must not talk to each other, as examples of a batch do not; then the gradient of Σₖ f(xₖ) is the stack of the
 /// rows' gradients, and one walk back through the graph yields them all.
 ///
-/// Errors: x holds integers; f's output is not one finite number per row; its graph never reaches the input
+/// Errors: x holds integers; f's output is not one finite number per row and output; its graph never reaches the input
 /// ([`Error::GraphCut`]); a gradient is not finite.
 ///
 /// **When it misleads**: where a candle operation without backward lies on a branch beside a residual connection, the
@@ -31,21 +31,69 @@ pub fn grad_at(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tens
 }
 
 fn gradient_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
+    let (x, y) = forward(f, x)?;
+    back(&y, &x)
+}
+
+/// `f: (n,…) → (n,o)`, `(n,…) → (o,n,…)`: the gradient of every output at every row. One forward serves all outputs, and its
+/// graph is walked back once for each.
+///
+/// Errors: those of [`grad_at`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[[1.0f64, 2.0]], &Device::Cpu)?;
+/// let jacobian = jacobian_at(|x| Ok(x.sqr()?), &x)?;
+/// assert_eq!(jacobian.to_vec3::<f64>()?, [[[2.0, 0.0]], [[0.0, 4.0]]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn jacobian_at(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
+    let mut gradients = Vec::new();
+    each_gradient(&f, x, &mut |_, gradient| {
+        gradients.push(gradient);
+        Ok(())
+    })?;
+    Ok(Tensor::stack(&gradients, 0)?)
+}
+
+/// Visits the gradient `(n,…)` of each output, by its number, without keeping those before. Whether f said that it has
+/// several, `(n,o)`.
+pub(crate) fn each_gradient(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    visit: &mut dyn FnMut(usize, Tensor) -> Result<()>,
+) -> Result<bool> {
+    let (x, y) = forward(f, x)?;
+    match *y.dims() {
+        [_, outputs] => (0..outputs).try_for_each(|output| visit(output, back(&y.narrow(1, output, 1)?, &x)?))?,
+        _ => visit(0, back(&y, &x)?)?,
+    }
+    Ok(y.rank() == 2)
+}
+
+/// f at x, with its graph.
+fn forward(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<(Var, Tensor)> {
     kernel::guard()?;
     let x = Var::from_tensor(&x.detach().contiguous()?)?;
     let y = values_of(f, &x)?;
-    let gradient = y.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?.detach();
+    Ok((x, y))
+}
+
+/// The gradient of Σy at x.
+fn back(y: &Tensor, x: &Var) -> Result<Tensor> {
+    let gradient = y.sum_all()?.backward()?.remove(x).ok_or(Error::GraphCut)?.detach();
     finite("the gradient", &numbers(&gradient)?)?;
     Ok(gradient)
 }
 
-/// f's values at every row, checked: `(n,…) → (n,)`, finite.
+/// f's values at every row, checked: `(n,…) → (n,)` or `(n,o)`, finite.
 pub(crate) fn values_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Tensor> {
     floating(x)?;
     let y = f(x)?;
     let n = x.dims().first().copied().unwrap_or(0);
-    if y.dims() != [n] {
-        return Err(Error::shape("the function's output", format!("({n},), one number per row"), y.dims()));
+    if !matches!(*y.dims(), [rows] | [rows, _] if rows == n) {
+        let wanted = format!("({n},), one number per row, or ({n}, o), one for each of o outputs");
+        return Err(Error::shape("the function's output", wanted, y.dims()));
     }
     finite("the function's output", &numbers(&y)?)?;
     Ok(y)
@@ -72,7 +120,8 @@ pub fn grad_check(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<f
     let step = if x.dtype() == DType::F64 { 1e-5 } else { 3e-3 } * size;
     let directions = unit_directions(DIRECTIONS, gradient.len());
     let points = central_points(x, &directions, step)?;
-    let values = numbers(&values_of(&f, &points)?)?;
+    let values = values_of(&f, &points)?;
+    let values = numbers(&if values.rank() == 2 { values.sum(1)? } else { values })?;
     let norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
     let deviation = |(v, ends): (&Vec<f64>, &[f64])| {
         let slope: f64 = gradient.iter().zip(v).map(|(g, v)| g * v).sum();

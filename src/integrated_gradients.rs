@@ -5,7 +5,8 @@
 use candle_core::Tensor;
 
 use crate::attribution::{Attribution, Completeness};
-use crate::grad::{grad_at, values_of};
+use crate::grad::each_gradient;
+use crate::outcomes::Outcomes;
 use crate::path::{Quadrature, interpolate, riemann_sum, same_space};
 use crate::progress::Progress;
 use crate::tensor::numbers;
@@ -74,6 +75,9 @@ impl Default for Steps {
 ///
 /// IG(x) = (x − x′) · Σₖ wₖ ∇f(x′ + αₖ(x − x′)), with the nodes α and weights w of a [`Quadrature`].
 ///
+/// Of several outputs, `(n,o)`, each is explained, and so is their sum: one forward serves them all, and its graph is walked
+/// back once for each. Who wants the sum alone lets f sum, and pays for one walk.
+///
 /// Errors: shapes that differ, no steps, f without a gradient at x, anything that is not finite.
 ///
 /// **When it misleads**: the scores explain the way from *this* baseline; another baseline is another question. On
@@ -105,38 +109,73 @@ fn attribute(
 ) -> Result<Attribution> {
     steps.check()?;
     same_space(x, baseline)?;
-    let ends = numbers(&values_of(f, &Tensor::stack(&[x, baseline], 0)?)?)?;
+    let ends = Outcomes::of(f, "", 2, 2, &|_| Ok(Tensor::stack(&[x, baseline], 0)?))?;
     let mut count = steps.first();
     loop {
-        let scores = ((x - baseline)? * path_gradient(f, x, baseline, steps, count)?)?;
-        let attribution = Attribution::of_elements("integrated gradients", &scores)?;
-        let law = Completeness::new((ends[0], ends[1]), &attribution.scores, x.dtype(), count, steps.tolerance);
-        if law.reached() || count >= steps.count {
-            let attribution = Attribution { completeness: Some(law), ..attribution };
+        let gradients = path_gradients(f, x, baseline, steps, count)?;
+        let attribution = scored(&gradients, x, baseline, &ends, &|ends, scores| {
+            Completeness::new((ends[0], ends[1]), scores, x.dtype(), count, steps.tolerance)
+        })?;
+        if reached(&attribution) || count >= steps.count {
             return Ok(attribution.setting("steps", count).setting("quadrature", steps.quadrature));
         }
         count = count.saturating_mul(2).min(steps.count);
     }
 }
 
-/// ∫₀¹ ∇f(x′ + α(x − x′)) dα by the rule, chunk by chunk.
-fn path_gradient(
+/// (x − x′) · each output's gradient, and the law of each and of their sum.
+fn scored(
+    gradients: &[Tensor],
+    x: &Tensor,
+    baseline: &Tensor,
+    ends: &Outcomes,
+    law: &dyn Fn(&[f64], &[f64]) -> Completeness,
+) -> Result<Attribution> {
+    const METHOD: &str = "integrated gradients";
+    let way = (x - baseline)?;
+    let scores: Vec<Vec<f64>> = gradients.iter().map(|g| numbers(&(&way * g)?)).collect::<Result<_>>()?;
+    let laws: Vec<_> = ends.columns().iter().zip(&scores).map(|(ends, scores)| law(ends, scores)).collect();
+    if !ends.several() {
+        let attribution = Attribution::of_elements(METHOD, x.dims(), scores.concat())?;
+        return Ok(Attribution { completeness: laws.first().copied(), ..attribution });
+    }
+    let sum = (0..x.elem_count()).map(|i| scores.iter().map(|row| row[i]).sum()).collect();
+    let mut attribution = Attribution::of_outputs(METHOD, x.dims(), sum, scores)?;
+    attribution.completeness = Some(law(&ends.sum(), &attribution.scores));
+    attribution.outputs.iter_mut().zip(laws).for_each(|(output, law)| output.completeness = Some(law));
+    Ok(attribution)
+}
+
+/// Whether the tolerance holds for the whole and for every output.
+fn reached(attribution: &Attribution) -> bool {
+    let laws = attribution.outputs.iter().filter_map(|output| output.completeness);
+    laws.chain(attribution.completeness).all(|law| law.reached())
+}
+
+/// ∫₀¹ ∇f(x′ + α(x − x′)) dα of every output by the rule, chunk by chunk.
+fn path_gradients(
     f: &dyn Fn(&Tensor) -> Result<Tensor>,
     x: &Tensor,
     baseline: &Tensor,
     steps: &Steps,
     count: usize,
-) -> Result<Tensor> {
+) -> Result<Vec<Tensor>> {
     let (alphas, weights) = steps.quadrature.nodes(count)?;
     let chunk = steps.chunk.unwrap_or_else(|| fitting(x));
     let mut progress = Progress::new("integrated gradients, steps", count);
-    let mut total = x.zeros_like()?;
+    let mut totals: Vec<Tensor> = Vec::new();
     for (alphas, weights) in alphas.chunks(chunk).zip(weights.chunks(chunk)) {
-        let grads = grad_at(f, &interpolate(baseline, x, alphas)?)?;
-        total = (total + riemann_sum(&grads, weights)?)?;
+        each_gradient(f, &interpolate(baseline, x, alphas)?, &mut |output, gradients| {
+            let part = riemann_sum(&gradients, weights)?;
+            match totals.get_mut(output) {
+                Some(total) => *total = (&*total + part)?,
+                None => totals.push(part),
+            }
+            Ok(())
+        })?;
         progress.advance(alphas.len());
     }
-    Ok(total)
+    Ok(totals)
 }
 
 /// How the completeness gap falls as steps are added.

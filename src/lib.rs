@@ -54,6 +54,7 @@ mod grad;
 mod integrated_gradients;
 pub mod kernel;
 pub mod model;
+mod outcomes;
 mod path;
 mod progress;
 mod rollout;
@@ -64,10 +65,10 @@ mod tensor;
 pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
-pub use attribution::{Attribution, Completeness, Features};
+pub use attribution::{Attribution, Completeness, Features, Output};
 pub use candle_core;
 pub use error::{Error, Result};
-pub use grad::{grad_at, grad_check};
+pub use grad::{grad_at, grad_check, jacobian_at};
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
 pub use path::{Quadrature, interpolate, riemann_sum};
 pub use rollout::{HeadFusion, Rollout, rollout};
@@ -78,14 +79,15 @@ pub use target::Target;
 pub mod prelude {
     pub use crate::check;
     pub use crate::model::hook::{Clear, Edit, Hook, Record, Site, Tap};
-    pub use crate::model::text::{Text, Token};
-    pub use crate::model::{Baseline, Bert, Load};
+    pub use crate::model::parts::{Field, Parts};
+    pub use crate::model::text::{Continuation, Text, Token};
+    pub use crate::model::{Baseline, Bert, CausalLm, Load, Message, Sampling};
     pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Series, Show};
     pub use crate::zoo::{RoleKind, Sentence, Truth};
     pub use crate::{
         Attribution, Completeness, Convergence, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result,
         Rollout, Steps, Target, ablate, convergence, embedding_sensitivity, feature_ablation, grad_at, grad_check,
-        gradient, gradient_x_input, integrated_gradients, interpolate, occlusion, riemann_sum, rollout, smooth_grad,
+        gradient, gradient_x_input, integrated_gradients, interpolate, jacobian_at, occlusion, riemann_sum, rollout, smooth_grad,
         smooth_grad_squared, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -6,10 +6,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::attribution::Attribution;
-use crate::grad::grad_at;
+use crate::grad::{each_gradient, grad_at};
 use crate::integrated_gradients::fitting;
 use crate::progress::Progress;
-use crate::tensor::{floating, wide};
+use crate::tensor::{floating, numbers, wide};
 use crate::{Error, Result};
 
 /// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
@@ -39,6 +39,12 @@ impl Noise {
         Ok(Tensor::from_vec(noise, shape, &Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?)
     }
 
+    /// Scores that noise went into, with what it was.
+    pub(crate) fn note(&self, attribution: Attribution) -> Attribution {
+        let attribution = Attribution { seed: Some(self.seed), ..attribution };
+        attribution.setting("σ", self.sigma).setting("draws", self.draws)
+    }
+
     pub(crate) fn rng(&self) -> Result<ChaCha8Rng> {
         match self {
             Self { draws: 0, .. } => Err(Error::argument("noise needs at least one draw")),
@@ -50,7 +56,7 @@ impl Noise {
     }
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → ∇f(x) (Simonyan et al. 2013, arXiv 1312.6034, §3, with its sign).
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → ∇f(x) (Simonyan et al. 2013, arXiv 1312.6034, §3, with its sign).
 ///
 /// Errors: those of [`grad_at`].
 ///
@@ -64,10 +70,10 @@ impl Noise {
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn gradient(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Attribution> {
-    Attribution::of_elements("gradient", &grad_at(f, &x.unsqueeze(0)?)?.squeeze(0)?)
+    of_gradients("gradient", &f, x, &|gradient| Ok(gradient.clone()))
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → x · ∇f(x) (Shrikumar et al. 2016, arXiv 1605.01713).
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → x · ∇f(x) (Shrikumar et al. 2016, arXiv 1605.01713).
 ///
 /// Errors: those of [`grad_at`].
 ///
@@ -81,8 +87,23 @@ pub fn gradient(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Att
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn gradient_x_input(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Attribution> {
-    let gradient = grad_at(f, &x.unsqueeze(0)?)?.squeeze(0)?;
-    Attribution::of_elements("gradient × input", &(x * gradient)?)
+    of_gradients("gradient × input", &f, x, &|gradient| Ok((x * gradient)?))
+}
+
+/// Scores made of the gradient at x of every output, and of their sum.
+fn of_gradients(
+    method: &str,
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    scores: &dyn Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Attribution> {
+    let mut outputs: Vec<Vec<f64>> = Vec::new();
+    let several = each_gradient(f, &x.unsqueeze(0)?, &mut |_, gradient| {
+        outputs.push(numbers(&scores(&gradient.squeeze(0)?)?)?);
+        Ok(())
+    })?;
+    let sum = (0..x.elem_count()).map(|i| outputs.iter().map(|row| row[i]).sum()).collect();
+    Attribution::of_outputs(method, x.dims(), sum, if several { outputs } else { Vec::new() })
 }
 
 /// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §3.1).
@@ -151,9 +172,6 @@ fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> 
     Ok(((sum * share)?, (squares * share)?))
 }
 
-/// Scores that noise went into, with what it was.
-pub(crate) fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
-    let attribution = Attribution::of_elements(method, scores)?;
-    let attribution = Attribution { seed: Some(noise.seed), ..attribution };
-    Ok(attribution.setting("σ", noise.sigma).setting("draws", noise.draws))
+fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
+    Ok(noise.note(Attribution::of_elements(method, scores.dims(), numbers(scores)?)?))
 }

@@ -166,7 +166,7 @@ fn every_bad_argument_has_its_answer() -> Result<()> {
     assert!(ig(&smooth, Steps { count: 4, ..Steps::until(0.1) }).contains("starts at 8 steps"));
     assert!(ig(&|x| smooth(&x.detach()), Steps::default()).contains("never reaches its input"));
     assert!(ig(&|x| Ok((smooth(x)? / 0.0)?), Steps::default()).contains("is not finite"));
-    assert!(ig(&|x| Ok(x.clone()), Steps::default()).contains("one number per row"));
+    assert!(ig(&|x| Ok(x.unsqueeze(1)?.repeat((1, 2, 1))?), Steps::default()).contains("one number per row"));
     let whole = Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?;
     let integers = integrated_gradients(smooth, &whole, &whole, &Steps::default());
     assert!(message(integers).contains("write 1.0 instead of 1"));

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
 use super::checkpoint::{Checkpoint, Load};
+use super::embedding::{Baseline, Embedding};
 use super::hook::{Clear, Hook, Record, Site};
 use super::text::{Text, Tokenizer};
 use super::weights::Weights;
@@ -64,7 +65,7 @@ struct Parts {
     name: String,
     config: Config,
     tokenizer: Tokenizer,
-    words: Tensor,
+    words: Embedding,
     positions: Tensor,
     types: Tensor,
     embeddings: Chain,
@@ -99,44 +100,6 @@ impl std::fmt::Debug for Bert {
     }
 }
 
-/// The input that stands for «nothing there».
-///
-/// There is no right one, only explicit ones: an attribution explains the difference to its baseline.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Baseline {
-    what: Absence,
-    everywhere: bool,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Absence {
-    Zero,
-    Token(String),
-    Mean,
-}
-
-impl Baseline {
-    /// The zero vector in place of every token's embedding. No text embeds to it.
-    pub fn zero() -> Self {
-        Self { what: Absence::Zero, everywhere: false }
-    }
-
-    /// A token of the vocabulary, such as `[MASK]`, `[PAD]` or `[UNK]`, in place of every token.
-    pub fn token(token: &str) -> Self {
-        Self { what: Absence::Token(token.into()), everywhere: false }
-    }
-
-    /// The mean of the vocabulary's embeddings in place of every token's.
-    pub fn mean() -> Self {
-        Self { what: Absence::Mean, everywhere: false }
-    }
-
-    /// Also in place of the special tokens, which otherwise stay.
-    pub fn everywhere(self) -> Self {
-        Self { everywhere: true, ..self }
-    }
-}
-
 impl Bert {
     /// An embedded model (`"pellucid/tiny-bert-sentiment"`), a folder, or a hub id (`"bert-base-uncased"`).
     ///
@@ -153,7 +116,7 @@ impl Bert {
         check_config(&checkpoint, &config)?;
         let weights = checkpoint.weights()?.with_prefix("bert.");
         let c = config.hidden_size;
-        let words = weights.get((config.vocab_size, c), "embeddings.word_embeddings.weight")?;
+        let words = weights.embedding("embeddings.word_embeddings", config.vocab_size, c)?;
         let classes = weights.rows("classifier.weight");
         let parts = Parts {
             name: source.into(),
@@ -231,26 +194,14 @@ impl Bert {
     ///
     /// Errors: an id beyond the vocabulary.
     pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
-        let size = self.0.config.vocab_size;
-        if let Some(&id) = ids.iter().find(|&&id| id as usize >= size) {
-            return Err(Error::out_of_range("token id", id as usize, size));
-        }
-        Ok(self.0.words.index_select(&Tensor::new(ids, self.0.words.device())?, 0)?)
+        self.0.words.rows(ids)
     }
 
     /// The baseline's word embeddings for a text, `(t,c)`.
     ///
     /// Errors: a token the vocabulary does not have.
     pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
-        let absent = match &baseline.what {
-            Absence::Zero => self.0.words.narrow(0, 0, 1)?.zeros_like()?,
-            Absence::Token(token) => self.embed_ids(&[self.0.tokenizer.id(token)?])?,
-            Absence::Mean => self.0.words.mean_keepdim(0)?,
-        };
-        let stays: Vec<u8> = text.tokens().iter().map(|t| u8::from(t.special && !baseline.everywhere)).collect();
-        let x = self.embed(text)?;
-        let stays = Tensor::new(stays, x.device())?.unsqueeze(1)?.broadcast_as(x.shape())?;
-        Ok(stays.where_cond(&x, &absent.broadcast_as(x.shape())?)?)
+        self.0.words.baseline(text, baseline, &self.0.tokenizer)
     }
 
     /// Word embeddings `(n,t,c)` of n variants of a text → the last block's output, `(n,t,c)`.
@@ -438,22 +389,23 @@ fn classifier(weights: &Weights, config: &Config, classes: usize) -> Result<Chai
 
 /// The masked language model's head, if the checkpoint has one; its last matrix is the word embeddings, unless it brings
 /// one of its own.
-fn vocabulary(weights: &Weights, config: &Config, words: &Tensor) -> Result<Option<Chain>> {
+fn vocabulary(weights: &Weights, config: &Config, words: &Embedding) -> Result<Option<Chain>> {
     const HEAD: &str = "cls.predictions";
     if !weights.contains(&format!("{HEAD}.transform.dense.weight")) {
         return Ok(None);
     }
     let c = config.hidden_size;
     let decoder = format!("{HEAD}.decoder.weight");
+    let bias = weights.get(config.vocab_size, &format!("{HEAD}.bias"))?;
     let decoder = match weights.contains(&decoder) {
-        true => weights.get((config.vocab_size, c), &decoder)?,
-        false => words.clone(),
+        true => Linear::new(weights.get((config.vocab_size, c), &decoder)?, Some(bias))?,
+        false => words.transposed(Some(bias))?,
     };
     let norm: LayerNorm = weights.layer_norm(&format!("{HEAD}.transform.LayerNorm"), c, config.layer_norm_eps)?;
     Ok(Some(Chain::new(vec![
         Stage::Linear(weights.linear(&format!("{HEAD}.transform.dense"), c, c)?),
         Stage::Activation(config.hidden_act),
         Stage::LayerNorm(norm),
-        Stage::Linear(Linear::new(decoder, Some(weights.get(config.vocab_size, &format!("{HEAD}.bias"))?))?),
+        Stage::Linear(decoder),
     ])))
 }

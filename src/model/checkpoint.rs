@@ -7,6 +7,8 @@ use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use serde::de::DeserializeOwned;
 
+use super::chat::ChatTemplate;
+use super::gguf::Gguf;
 use super::hub::HubModel;
 use super::text::Tokenizer;
 use super::weights::Weights;
@@ -47,16 +49,21 @@ enum Files {
     Embedded(&'static [(&'static str, &'static [u8])]),
     Folder(PathBuf),
     Hub(Box<HubModel>),
+    /// A GGUF file, and the folder it lies in.
+    Gguf(Gguf, PathBuf),
 }
 
 impl Checkpoint {
     /// Finds a model, in this order: `"pellucid/…"` embedded in the crate; a folder; `$PELLUCID_MODELS/NAME`; the hub's
-    /// local cache; the hub.
+    /// local cache; the hub. A name that ends in `.gguf` is a file: on disk, or `ORGANISATION/NAME/FILE.gguf` on the hub.
     ///
-    /// Errors: an unknown embedded model; a path that is no folder; later, when files are read, no network.
+    /// Errors: an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are read, no
+    /// network.
     pub fn open(source: &str, load: &Load) -> Result<Self> {
         let files = if let Some(name) = source.strip_prefix("pellucid/") {
             Files::Embedded(zoo::files(name)?)
+        } else if source.ends_with(".gguf") {
+            gguf(source, load)?
         } else if let Some(folder) = local_folder(source) {
             Files::Folder(folder)
         } else if looks_like_a_path(source) {
@@ -87,13 +94,13 @@ impl Checkpoint {
     fn path(&self, name: &str) -> Result<Option<PathBuf>> {
         match &self.files {
             Files::Embedded(_) => Ok(None),
-            Files::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.is_file())),
+            Files::Gguf(_, folder) | Files::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.is_file())),
             Files::Hub(model) => model.file(name),
         }
     }
 
     /// How messages call a file.
-    fn place(&self, name: &str) -> PathBuf {
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
         Path::new(&self.name).join(name)
     }
 
@@ -112,8 +119,11 @@ impl Checkpoint {
         Error::file(self.place(name), problem)
     }
 
-    /// `config.json`, read as `T`.
+    /// `config.json`, read as `T`; what a GGUF file's header says, in the same words.
     pub fn config<T: DeserializeOwned>(&self) -> Result<T> {
+        if let Files::Gguf(gguf, _) = &self.files {
+            return serde_json::from_value(gguf.config()?).map_err(|error| Error::file(gguf.path(), error));
+        }
         let bytes = self.required("config.json", "but a model's folder needs one: it says what the weights mean")?;
         serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("config.json"), error))
     }
@@ -123,6 +133,9 @@ impl Checkpoint {
         let broken = |name: &str, error: Error| Error::file(self.place(name), format!("not a tokenizer: {error}"));
         if let Some(json) = self.file("tokenizer.json")? {
             return Tokenizer::from_json(&json).map_err(|error| broken("tokenizer.json", error));
+        }
+        if let Files::Gguf(gguf, _) = &self.files {
+            return Tokenizer::from_json(gguf.tokenizer()?.to_string().as_bytes());
         }
         let why = "and no vocab.txt either: without one of them text cannot be turned into tokens. Copy it from where the \
                    weights came from";
@@ -134,10 +147,29 @@ impl Checkpoint {
 
     /// Whether `tokenizer_config.json` asks for lower-casing; BERT's default is yes.
     fn lowercases(&self) -> Result<bool> {
-        let Some(bytes) = self.file("tokenizer_config.json")? else { return Ok(true) };
-        let config: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("tokenizer_config.json"), error))?;
-        Ok(config["do_lower_case"].as_bool().unwrap_or(true))
+        Ok(self.tokenizer_config()?["do_lower_case"].as_bool().unwrap_or(true))
+    }
+
+    /// `tokenizer_config.json`, `null` if there is none.
+    fn tokenizer_config(&self) -> Result<serde_json::Value> {
+        const FILE: &str = "tokenizer_config.json";
+        let Some(bytes) = self.file(FILE)? else { return Ok(serde_json::Value::Null) };
+        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
+    }
+
+    /// How conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` or a GGUF file's header says.
+    pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
+        const FILE: &str = "chat_template.jinja";
+        let config = self.tokenizer_config()?;
+        let template = match (self.file(FILE)?, &self.files) {
+            (Some(bytes), _) => {
+                let text = String::from_utf8(bytes.into_owned());
+                Some(text.map_err(|error| Error::file(self.place(FILE), error))?)
+            }
+            (None, Files::Gguf(gguf, _)) => gguf.chat_template(),
+            (None, _) => named_template(&config["chat_template"]),
+        };
+        Ok(template.map(|template| ChatTemplate::new(template, &config)))
     }
 
     /// The weights, from `model.safetensors` or its shards, converted to the precision asked for.
@@ -146,6 +178,9 @@ impl Checkpoint {
     pub(crate) fn weights(&self) -> Result<Weights> {
         const SINGLE: &str = "model.safetensors";
         let Load { dtype, device, .. } = &self.load;
+        if let Files::Gguf(gguf, _) = &self.files {
+            return Ok(Weights::packed(gguf.clone(), *dtype, device.clone()));
+        }
         if let Files::Embedded(_) = self.files {
             let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
             let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
@@ -181,6 +216,36 @@ impl Checkpoint {
         let files: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
         let missing = |name: &str| self.lacks(name, &format!("but {INDEX} lists this shard: download it again"));
         files.iter().map(|name| self.path(name)?.ok_or_else(|| missing(name))).collect()
+    }
+}
+
+/// A template, or the one called `default` of several.
+fn named_template(config: &serde_json::Value) -> Option<String> {
+    let several = config.as_array().into_iter().flatten();
+    let default = several.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
+    config.as_str().or(default).map(str::to_owned)
+}
+
+/// A GGUF file on disk, or on the hub.
+fn gguf(source: &str, load: &Load) -> Result<Files> {
+    let shelf = std::env::var_os("PELLUCID_MODELS").map(|shelf| Path::new(&shelf).join(source));
+    let path = match [Some(PathBuf::from(source)), shelf].into_iter().flatten().find(|path| path.is_file()) {
+        Some(path) => path,
+        None => from_hub(source, load)?,
+    };
+    let folder = path.parent().map_or(PathBuf::from("."), Path::to_owned);
+    Ok(Files::Gguf(Gguf::open(&path)?, folder))
+}
+
+fn from_hub(source: &str, load: &Load) -> Result<PathBuf> {
+    let parts: Vec<&str> = source.splitn(3, '/').collect();
+    let missing = || Error::NotFound(format!("there is no file `{source}`, here or on the hub"));
+    match parts[..] {
+        [organisation, name, file] if !source.starts_with(['.', '/', '~']) => {
+            let model = HubModel::new(&format!("{organisation}/{name}"), load.revision.as_deref())?;
+            model.file(file)?.ok_or_else(missing)
+        }
+        _ => Err(missing()),
     }
 }
 

@@ -2,12 +2,20 @@
 
 pub mod blocks;
 pub mod hook;
+pub mod parts;
 pub mod text;
 
 mod bert;
+mod chat;
 mod checkpoint;
+mod decoder;
+mod embedding;
+mod gguf;
 mod hub;
 mod weights;
 
-pub use bert::{Baseline, Bert};
+pub use bert::Bert;
+pub use chat::Message;
 pub use checkpoint::{Checkpoint, Load};
+pub use decoder::{CausalLm, Sampling};
+pub use embedding::Baseline;

@@ -1,18 +1,24 @@
 //! Text as a model reads it: tokens, where they stand in the text, and which words they are pieces of.
 
+use std::collections::BTreeSet;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
+use tokenizers::models::ModelWrapper;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::bert::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::template::TemplateProcessing;
 use tokenizers::{Encoding, Tokenizer as Engine};
+use unicode_segmentation::UnicodeSegmentation;
 
 use crate::{Error, Result};
 
 /// One token of a text, or, after summing, one word.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
-    /// What to print: the token as the tokenizer spells it, or the word as the text does.
+    /// What to print: a special token or a piece of a WordPiece vocabulary as the tokenizer spells it, any other token and
+    /// every word as the text does. A token that goes on within a character, as bytes do, begins with `…`.
     pub text: String,
     /// Its number in the vocabulary; that of its first piece for a word.
     pub id: u32,
@@ -20,8 +26,8 @@ pub struct Token {
     pub start: usize,
     /// Where it ends in the text, in bytes, exclusive.
     pub end: usize,
-    /// Which word it is a piece of: (sequence, word), `None` for special tokens.
-    pub word: Option<(usize, u32)>,
+    /// The number of the word it is a piece of, by Unicode's rules; `None` for special tokens and for space.
+    pub word: Option<u32>,
     /// Whether the tokenizer put it there: `[CLS]`, `[SEP]`, `[PAD]`.
     pub special: bool,
 }
@@ -30,6 +36,13 @@ impl Token {
     /// Whether this token is a further piece of the word `before` belongs to.
     pub(crate) fn continues(&self, before: &Token) -> bool {
         self.word.is_some() && self.word == before.word
+    }
+
+    /// Where its first character that is no space stands; `None` if it has none.
+    pub(crate) fn first_letter(&self, text: &str) -> Option<usize> {
+        let spelling = text.get(self.start..self.end)?;
+        let letter = self.start + spelling.len() - spelling.trim_start().len();
+        (letter < self.end).then_some(letter)
     }
 
     /// The token as the first piece of a word, spelled as in the text.
@@ -50,7 +63,11 @@ impl Token {
     /// Spells the word as the text does.
     fn respell(&mut self, text: &str) {
         if let Some(spelling) = text.get(self.start..self.end) {
-            self.text = spelling.to_string();
+            let word = spelling.trim();
+            if !word.is_empty() {
+                self.start += spelling.len() - spelling.trim_start().len();
+                self.text = word.to_string();
+            }
         }
     }
 }
@@ -110,10 +127,76 @@ impl Text {
     }
 }
 
+/// A text that follows a prompt: said by a model, or put into its mouth.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continuation {
+    prompt: Text,
+    text: String,
+    tokens: Vec<Token>,
+}
+
+impl Continuation {
+    /// What it follows.
+    pub fn prompt(&self) -> &Text {
+        &self.prompt
+    }
+
+    /// The text itself.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Its tokens; their places are counted from its own beginning.
+    pub fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
+    /// Their numbers in the vocabulary.
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+
+    /// How many tokens it has; at least one.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether it has no tokens, which no continuation is made with.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// The tokens that a part of the text is made of.
+    ///
+    /// Errors: the part is empty, or not in the text.
+    pub fn span(&self, part: &str) -> Result<Range<usize>> {
+        let part = part.trim();
+        let start = self.text.find(part).filter(|_| !part.is_empty());
+        let start = start.ok_or_else(|| {
+            Error::argument(format!("the continuation does not say «{part}»; it says «{}»", self.text.trim()))
+        })?;
+        let end = start + part.len();
+        let inside = |token: &Token| token.start < end && token.end > start;
+        let first = self.tokens.iter().position(inside).unwrap_or(0);
+        let last = self.tokens.iter().rposition(inside).unwrap_or(first);
+        Ok(first..last + 1)
+    }
+}
+
+impl std::fmt::Display for Continuation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
 /// Turns text into tokens as the checkpoint's own tokenizer does, never padding and never cutting.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     engine: Engine,
+    /// The ids of special tokens, wherever they stand.
+    special: BTreeSet<u32>,
+    /// Whether tokens are shown as the text has them: not so for WordPiece, whose `##` means something.
+    as_in_text: bool,
 }
 
 impl Tokenizer {
@@ -153,7 +236,10 @@ impl Tokenizer {
         engine.with_padding(None);
         // Taking a limit away cannot fail: only setting one can.
         let _ = engine.with_truncation(None);
-        Self { engine }
+        let added = engine.get_added_tokens_decoder();
+        let special = added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
+        let as_in_text = !matches!(engine.get_model(), ModelWrapper::WordPiece(_));
+        Self { engine, special, as_in_text }
     }
 
     /// A text, framed by the tokenizer's special tokens.
@@ -163,6 +249,65 @@ impl Tokenizer {
         let text = utf8(text.as_ref())?;
         let encoding = self.engine.encode(text, true).map_err(Error::argument)?;
         self.text(text.to_string(), &encoding, 0)
+    }
+
+    /// A text as it stands, in which special tokens may be written out: a conversation, as a chat template yields it.
+    ///
+    /// Errors: those of [`read`](Self::read).
+    pub fn read_plain(&self, text: impl AsRef<[u8]>) -> Result<Text> {
+        let text = utf8(text.as_ref())?;
+        let encoding = self.engine.encode(text, false).map_err(Error::argument)?;
+        self.text(text.to_string(), &encoding, 0)
+    }
+
+    /// A text that follows a prompt.
+    ///
+    /// Errors: not UTF-8; empty; text that the vocabulary cannot express, so that the model could never have said it.
+    pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
+        let text = utf8(text.as_ref())?;
+        let encoding = self.engine.encode(text, false).map_err(Error::argument)?;
+        if encoding.is_empty() {
+            return Err(Error::argument("the continuation is empty: there is nothing to explain"));
+        }
+        let back = self.engine.decode(encoding.get_ids(), false).map_err(Error::argument)?;
+        if back.trim_start() != text.trim_start() {
+            return Err(Error::argument(format!(
+                "this vocabulary cannot express «{text}»: read back, its tokens say «{back}», so the model could never have \
+                 said it. Leave out what differs"
+            )));
+        }
+        let tokens = self.tokens(text, &encoding, 0);
+        Ok(Continuation { prompt: prompt.clone(), text: text.to_string(), tokens })
+    }
+
+    /// Tokens that follow a prompt, as text.
+    ///
+    /// Errors: no tokens.
+    pub(crate) fn continuation_of(&self, prompt: &Text, ids: &[u32]) -> Result<Continuation> {
+        if ids.is_empty() {
+            return Err(Error::argument(
+                "the model ends the text at once: there is no continuation to explain. Put one into its mouth with \
+                 `continuation(&prompt, \"…\")`",
+            ));
+        }
+        let mut tokens = Vec::with_capacity(ids.len());
+        let mut text = String::new();
+        for (i, &id) in ids.iter().enumerate() {
+            let longer = self.engine.decode(&ids[..=i], false).map_err(Error::argument)?;
+            let start = longer.len().min(text.len());
+            let piece = longer.get(start..).unwrap_or("").to_string();
+            let special = self.special.contains(&id);
+            tokens.push(Token { text: piece, id, start, end: longer.len(), word: None, special });
+            text = longer;
+        }
+        number_words(&text, &mut tokens);
+        Ok(Continuation { prompt: prompt.clone(), text, tokens })
+    }
+
+    /// A token as text: «Ġwork» as « work».
+    pub fn piece(&self, id: u32) -> Result<String> {
+        let text = self.engine.decode(&[id], false).map_err(Error::argument)?;
+        Ok(if text.is_empty() { self.engine.id_to_token(id).unwrap_or_default() } else { text })
     }
 
     /// Two texts in one sequence.
@@ -187,17 +332,7 @@ impl Tokenizer {
 
     /// Tokens with their places; the second text of a pair starts `offset` bytes into the joined source.
     fn text(&self, source: String, encoding: &Encoding, offset: usize) -> Result<Text> {
-        let sequences = encoding.get_sequence_ids();
-        let token = |i: usize| {
-            let special = encoding.get_special_tokens_mask()[i] == 1 || sequences[i].is_none();
-            let sequence = sequences[i].unwrap_or(0);
-            let (start, end) = encoding.get_offsets()[i];
-            let shift = if sequence == 1 { offset } else { 0 };
-            let word = encoding.get_word_ids()[i].filter(|_| !special).map(|word| (sequence, word));
-            let (text, id) = (encoding.get_tokens()[i].clone(), encoding.get_ids()[i]);
-            Token { text, id, start: start + shift, end: end + shift, word, special }
-        };
-        let tokens: Vec<_> = (0..encoding.len()).map(token).collect();
+        let tokens = self.tokens(&source, encoding, offset);
         match tokens.iter().all(|token| token.special && token.text != "[MASK]") {
             true => Err(Error::EmptyText),
             false => Ok(Text {
@@ -207,6 +342,46 @@ impl Tokenizer {
                 tokens,
             }),
         }
+    }
+
+    fn tokens(&self, source: &str, encoding: &Encoding, offset: usize) -> Vec<Token> {
+        let sequences = encoding.get_sequence_ids();
+        let token = |i: usize| {
+            let id = encoding.get_ids()[i];
+            let framed = encoding.get_special_tokens_mask()[i] == 1 || sequences[i].is_none();
+            let (start, end) = encoding.get_offsets()[i];
+            let shift = if sequences[i] == Some(1) { offset } else { 0 };
+            let special = framed || self.special.contains(&id);
+            let text = encoding.get_tokens()[i].clone();
+            Token { text, id, start: start + shift, end: end + shift, word: None, special }
+        };
+        let mut tokens: Vec<_> = (0..encoding.len()).map(token).collect();
+        if self.as_in_text {
+            spell_as_in(source, &mut tokens);
+        }
+        number_words(source, &mut tokens);
+        tokens
+    }
+}
+
+/// Tokens shown as the text has them; one that begins within the character before begins with `…`.
+fn spell_as_in(source: &str, tokens: &mut [Token]) {
+    let mut before = 0;
+    for token in tokens.iter_mut().filter(|token| !token.special) {
+        let within = token.start < before;
+        before = token.end;
+        if let Some(spelling) = source.get(token.start..token.end).filter(|spelling| !spelling.is_empty()) {
+            token.text = format!("{}{spelling}", if within { "…" } else { "" });
+        }
+    }
+}
+
+/// Words by Unicode's rules (UAX #29), whatever the tokenizer: a token belongs to the word its first letter is in.
+fn number_words(source: &str, tokens: &mut [Token]) {
+    let starts: Vec<usize> = source.split_word_bound_indices().map(|(start, _)| start).collect();
+    for token in tokens.iter_mut().filter(|token| !token.special) {
+        let word_at = |letter| starts.partition_point(|&start| start <= letter) as u32;
+        token.word = token.first_letter(source).map(word_at);
     }
 }
 

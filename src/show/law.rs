@@ -6,7 +6,7 @@ use crate::attribution::{Attribution, Completeness};
 /// The completeness of an attribution in words; empty for methods that promise none.
 pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
-        Some(law) => format!("{}{}", sums(law), verdict(law)),
+        Some(law) => format!("{}{}{}", sums(law), effort(attribution), verdict(law)),
         None => format!("Σ scores {}; {} promises no sum", signed(attribution.sum()), attribution.method),
     }
 }
@@ -14,10 +14,14 @@ pub(super) fn law(attribution: &Attribution) -> String {
 fn sums(law: &Completeness) -> String {
     let (promised, got, gap) = (signed(law.promised), signed(law.got), signed(law.gap()));
     let percent = percent(law.relative_gap);
-    format!(
-        "completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}, gap {gap} ({percent}) with {} steps",
-        law.steps
-    )
+    format!("completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}, gap {gap} ({percent})")
+}
+
+/// What the method counts its work in.
+fn effort(attribution: &Attribution) -> String {
+    let counted = ["steps", "permutations", "coalitions"];
+    let found = counted.iter().find_map(|name| Some((attribution.settings.get(*name)?, name)));
+    found.map_or(String::new(), |(count, name)| format!(" with {count} {name}"))
 }
 
 fn verdict(law: &Completeness) -> String {

@@ -44,11 +44,12 @@ impl HeatStrip {
     }
 
     fn token(&self, token: &Token, score: f64, scale: f64) -> Markup {
-        let note = format!("{} {}", token.text, beside(score, scale));
+        let name = label(&token.text);
+        let note = format!("{name} {}", beside(score, scale));
         if self.dims(token) {
-            return html! { span title=(note) style="color: #808080; font-size: 80%; padding: 0 0.2em" { (token.text) } " " };
+            return html! { span title=(note) style="color: #808080; font-size: 80%; padding: 0 0.2em" { (name) } " " };
         }
-        html! { span title=(note) style=(shade(score / scale)) { (token.text) } " " }
+        html! { span title=(note) style=(shade(score / scale)) { (name) } " " }
     }
 
     /// Five steps of colour from −scale to +scale.
@@ -129,10 +130,14 @@ fn bar(share: f64) -> String {
 pub(super) fn names(attribution: &Attribution) -> Vec<String> {
     match &attribution.features {
         Features::Elements { .. } => (0..attribution.scores.len()).map(|i| format!("x[{i}]")).collect(),
-        Features::Tokens { tokens, .. } | Features::Words { tokens, .. } => {
-            tokens.iter().map(|t| t.text.clone()).collect()
-        }
+        _ => attribution.tokens().iter().map(|token| label(&token.text)).collect(),
     }
+}
+
+/// A token as a label: without the space that begins a word, with signs for what cannot be seen.
+pub(super) fn label(text: &str) -> String {
+    let seen = text.trim_matches(' ').replace('\n', "↵").replace('\t', "⇥");
+    if seen.is_empty() { "␣".into() } else { seen }
 }
 
 /// Scores over a tensor's elements: a row of shaded numbers if there are few, their range if there are many.

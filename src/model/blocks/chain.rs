@@ -28,6 +28,16 @@ impl Chain {
         Self { stages: stages.into() }
     }
 
+    /// The same, and then more.
+    pub fn then(&self, more: Vec<Stage>) -> Self {
+        Self { stages: self.stages.iter().cloned().chain(more).collect() }
+    }
+
+    /// How much memory its matrices take.
+    pub fn bytes(&self) -> usize {
+        self.stages.iter().map(Stage::bytes).sum()
+    }
+
     /// `(n,t,c) → (n,t,d)`, differentiable in x. `key_mask` says which tokens may be attended to (all if `None`).
     ///
     /// Errors: x is not `(n,t,c)` with the c of the first stage; a mask of another length.

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape, view};
+use super::weight::Weight;
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,d)`: y = x·Wᵀ + b, with W `(d,c)` and b `(d,)` as checkpoints store them.
@@ -11,8 +12,11 @@ use crate::{Error, Result};
 /// The weights are constants: the backward yields x̄ = ȳ·W and nothing else.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Tensor,
+    /// W, cut into matrices of some rows each: those that quantised checkpoints keep by themselves.
+    weights: Vec<Weight>,
     bias: Option<Tensor>,
+    from: usize,
+    to: usize,
 }
 
 impl Linear {
@@ -20,52 +24,93 @@ impl Linear {
     ///
     /// Errors: other shapes.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Result<Self> {
-        if weight.rank() != 2 {
+        Self::of(Weight::Dense(weight.contiguous()?), bias)
+    }
+
+    /// From a weight that may be quantised.
+    ///
+    /// Errors: other shapes.
+    pub fn of(weight: Weight, bias: Option<Tensor>) -> Result<Self> {
+        let &[to, from] = weight.dims() else {
             return Err(Error::shape("a linear weight", "(d, c)", weight.dims()));
+        };
+        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [to]) {
+            return Err(Error::shape("a linear bias", format!("({to},)"), bias.dims()));
         }
-        if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [weight.dims()[0]]) {
-            return Err(Error::shape("a linear bias", format!("({},)", weight.dims()[0]), bias.dims()));
-        }
-        Ok(Self { weight: weight.contiguous()?, bias: bias.map(|b| b.contiguous()).transpose()? })
+        Ok(Self { weights: vec![weight], bias: bias.map(|b| b.contiguous()).transpose()?, from, to })
     }
 
-    /// Several projections of the same input as one: their rows stacked.
+    /// Several projections of the same input as one: their rows stacked. A part without a bias has one of zeros, if any
+    /// has one.
+    ///
+    /// Errors: no parts; inputs of different widths.
     pub fn stacked(parts: &[Linear]) -> Result<Self> {
-        let weights: Vec<_> = parts.iter().map(|p| &p.weight).collect();
-        let biases: Vec<_> = parts.iter().filter_map(|p| p.bias.as_ref()).collect();
-        let bias = (biases.len() == parts.len()).then(|| Tensor::cat(&biases, 0)).transpose()?;
-        Self::new(Tensor::cat(&weights, 0)?, bias)
+        let from = parts.first().ok_or_else(|| Error::argument("there are no projections to stack"))?.from;
+        if let Some(other) = parts.iter().find(|part| part.from != from) {
+            return Err(Error::shape("a stacked projection", format!("(d, {from})"), &[other.to, other.from]));
+        }
+        let weights: Vec<Weight> = parts.iter().flat_map(|part| part.weights.clone()).collect();
+        Ok(Self { weights: joined(weights)?, bias: biases(parts)?, from, to: parts.iter().map(|part| part.to).sum() })
     }
 
-    fn sizes(&self) -> (usize, usize) {
-        (self.weight.dims()[0], self.weight.dims()[1])
+    /// How much memory its matrix takes.
+    pub fn bytes(&self) -> usize {
+        self.weights.iter().map(Weight::bytes).sum()
     }
+}
+
+/// Matrices of numbers become one, so that one product serves them; quantised ones stay apart.
+fn joined(weights: Vec<Weight>) -> Result<Vec<Weight>> {
+    let dense: Option<Vec<&Tensor>> = weights.iter().map(|w| if let Weight::Dense(w) = w { Some(w) } else { None }).collect();
+    match dense {
+        Some(dense) => Ok(vec![Weight::Dense(Tensor::cat(&dense, 0)?)]),
+        None => Ok(weights),
+    }
+}
+
+fn biases(parts: &[Linear]) -> Result<Option<Tensor>> {
+    let Some(like) = parts.iter().find_map(|part| part.bias.as_ref()) else { return Ok(None) };
+    let of = |part: &Linear| match &part.bias {
+        Some(bias) => Ok(bias.clone()),
+        None => Tensor::zeros(part.to, like.dtype(), like.device()),
+    };
+    let biases: Vec<Tensor> = parts.iter().map(of).collect::<candle_core::Result<_>>()?;
+    Ok(Some(Tensor::cat(&biases, 0)?))
 }
 
 impl Block for Linear {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
-        let (d, c) = self.sizes();
-        let weight = view::<T>(&self.weight)?;
         let mut y = match &self.bias {
             Some(bias) => view::<T>(bias)?.repeat(shape.rows()),
-            None => vec![T::zero(); shape.rows() * d],
+            None => vec![T::zero(); shape.rows() * self.to],
         };
-        let (x, w) = (Matrix::new(&x, shape.rows(), c, c), Matrix::new(&weight, d, c, c));
-        matmul(&mut y, d, self.bias.is_some(), T::one(), x, w.t(), shape.threads);
+        let (x, mut start) = (Matrix::new(&x, shape.rows(), self.from, self.from), 0);
+        for weight in &self.weights {
+            let (rows, numbers) = (weight.dims()[0], weight.numbers::<T>()?);
+            let w = Matrix::new(&numbers, rows, self.from, self.from);
+            matmul(&mut y[start..], self.to, self.bias.is_some(), T::one(), x, w.t(), shape.threads);
+            start += rows;
+        }
         Ok((y, Vec::new()))
     }
 
     fn backward<T: Real>(&self, _: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        let (d, c) = self.sizes();
-        let weight = view::<T>(&self.weight)?;
-        let mut dx = vec![T::zero(); shape.rows() * c];
-        let (dy, w) = (Matrix::new(&dy, shape.rows(), d, d), Matrix::new(&weight, d, c, c));
-        matmul(&mut dx, c, false, T::one(), dy, w, shape.threads);
+        let mut dx = vec![T::zero(); shape.rows() * self.from];
+        let mut start = 0;
+        for weight in &self.weights {
+            let (rows, numbers) = (weight.dims()[0], weight.numbers::<T>()?);
+            let w = Matrix::new(&numbers, rows, self.from, self.from);
+            let dy = Matrix::new(&dy[start..], shape.rows(), rows, self.to);
+            matmul(&mut dx, self.from, start > 0, T::one(), dy, w, shape.threads);
+            start += rows;
+        }
         Ok(dx)
     }
 
     fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
-        let y = x.broadcast_matmul(&self.weight.t()?)?;
+        let product = |weight: &Weight| x.broadcast_matmul(&weight.dense()?.t()?);
+        let parts: Vec<Tensor> = self.weights.iter().map(product).collect::<candle_core::Result<_>>()?;
+        let y = Tensor::cat(&parts, 2)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),
             None => Ok(y),
@@ -73,8 +118,7 @@ impl Block for Linear {
     }
 
     fn width(&self, channels: usize) -> Result<usize> {
-        let (d, c) = self.sizes();
-        let wrong = || Error::shape("a linear block's input", format!("(n, t, {c})"), &[channels]);
-        if channels == c { Ok(d) } else { Err(wrong()) }
+        let wrong = || Error::shape("a linear block's input", format!("(n, t, {})", self.from), &[channels]);
+        if channels == self.from { Ok(self.to) } else { Err(wrong()) }
     }
 }

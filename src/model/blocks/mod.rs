@@ -18,6 +18,7 @@ mod matrix;
 mod rms_norm;
 mod rope;
 mod stage;
+mod weight;
 
 use candle_core::{DType, Tensor};
 
@@ -31,6 +32,7 @@ pub use log_probability::LogProbability;
 pub use rms_norm::{HeadNorm, RmsNorm};
 pub use rope::{Pairing, Rope};
 pub use stage::Stage;
+pub use weight::Weight;
 
 /// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself
 /// the compiler may call it, compiled for the narrowest.

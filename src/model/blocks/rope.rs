@@ -1,6 +1,7 @@
 //! Rotary position embeddings: every pair of channels of a query or key turns by an angle that grows with its position.
 
 use candle_core::{Device, Tensor};
+use serde::Deserialize;
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape};
@@ -18,9 +19,11 @@ pub struct Rope {
 }
 
 /// Which channels of a head make a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pairing {
     /// Channel i with channel i + d/2: Hugging Face's layout.
+    #[default]
     Halves,
     /// Channel 2i with channel 2i + 1: the paper's, and that of Llama in GGUF.
     Neighbours,

@@ -112,6 +112,15 @@ impl Stage {
         }
     }
 
+    /// How much memory its matrices take; norms and biases are next to nothing.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Linear(block) => block.bytes(),
+            Self::Residual(stages) => stages.iter().map(Stage::bytes).sum(),
+            _ => 0,
+        }
+    }
+
     /// Channels out, given channels in; an error if they do not fit.
     pub(crate) fn width(&self, channels: usize) -> Result<usize> {
         by_block!(self, block => block.width(channels), {

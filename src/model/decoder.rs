@@ -1,0 +1,439 @@
+//! Causal language models: a stack of pre-norm decoder blocks with rotary embeddings.
+//!
+//! Llama (Touvron et al. 2023, arXiv 2302.13971) and its relatives Mistral, Qwen2, Qwen2.5 and Qwen3. A block is
+//! x ← x + Attention(norm(x)), x ← x + FFN(norm(x)). What differs between them (biases, norms of queries and keys, tied
+//! embeddings) is seen from the weights.
+
+mod config;
+mod generate;
+mod prefix;
+
+use std::sync::Arc;
+
+use candle_core::{D, IndexOp, Tensor};
+use serde::Deserialize;
+
+use self::config::{Config, OneOrMany};
+pub use self::generate::Sampling;
+use self::prefix::Past;
+use super::blocks::{Attention, Chain, Gate, HeadNorm, Linear, LogProbability, RmsNorm, Stage};
+use super::chat::{ChatTemplate, Message};
+use super::checkpoint::{Checkpoint, Load};
+use super::embedding::{Baseline, Embedding};
+use super::hook::{Clear, Hook, Record, Site};
+use super::parts::Parts;
+use super::text::{Continuation, Text, Tokenizer};
+use super::weights::Weights;
+use crate::tensor::numbers;
+use crate::{Error, Result};
+
+/// A causal language model of any size: Llama 2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, in safetensors or GGUF.
+///
+/// Cheap to clone. A forward takes token embeddings `(n,t,c)`, so that they can be interpolated, ablated and
+/// differentiated. Where no gradient is asked for, n variants of one text are computed as a tree: what they share at
+/// their beginning is computed once.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+/// let said = llm.generate(&prompt, &Sampling::greedy(40))?;
+/// assert_eq!(said.text(), " painting, traveling to different countries, and volunteering at community events.");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct CausalLm(Arc<Model>);
+
+struct Model {
+    name: String,
+    kind: String,
+    config: Config,
+    tokenizer: Tokenizer,
+    template: Option<ChatTemplate>,
+    words: Embedding,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    vocabulary: Linear,
+    end_of_text: Vec<u32>,
+    bytes: usize,
+}
+
+/// x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)).
+struct Block {
+    attention: Chain,
+    feed_forward: Chain,
+}
+
+impl std::fmt::Debug for CausalLm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Config { num_hidden_layers, num_attention_heads, hidden_size, vocab_size, .. } = &self.0.config;
+        let (name, kind, mebibytes) = (&self.0.name, &self.0.kind, self.bytes() as f64 / 1_048_576.0);
+        write!(f, "{name}: {kind}, causal language model, {num_hidden_layers} layers × {num_attention_heads} heads, ")?;
+        write!(f, "{hidden_size} channels, {vocab_size} tokens, {mebibytes:.1} MiB of weights")
+    }
+}
+
+impl CausalLm {
+    /// An embedded model (`"pellucid/tiny-llama-facts"`), a folder, a GGUF file, or a hub id
+    /// (`"Qwen/Qwen2.5-1.5B-Instruct"`, `"Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        let kind = architecture(&checkpoint)?;
+        let config: Config = checkpoint.config()?;
+        let broken = |problem: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), problem);
+        if let Some(problem) = config.problem() {
+            return Err(broken(&problem));
+        }
+        let rope = Stage::Rope(config.rope().map_err(|error| broken(&error))?);
+        let weights = checkpoint.weights()?.with_prefix("model.");
+        let (c, v) = (config.hidden_size, config.vocab_size);
+        let words = weights.embedding("embed_tokens", v, c)?;
+        let tied = config.tie_word_embeddings || !weights.contains("lm_head.weight");
+        let model = Model {
+            name: source.into(),
+            kind,
+            tokenizer: checkpoint.tokenizer()?,
+            template: checkpoint.chat_template()?,
+            blocks: (0..config.num_hidden_layers)
+                .map(|l| block(&weights, &config, &rope, l))
+                .collect::<Result<_>>()?,
+            norm: weights.rms_norm("norm", c, config.rms_norm_eps)?,
+            vocabulary: if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? },
+            end_of_text: end_of_text(&checkpoint, &config)?,
+            bytes: 0,
+            words,
+            config,
+        };
+        let bytes = model.blocks.iter().map(|b| b.attention.bytes() + b.feed_forward.bytes()).sum::<usize>();
+        let bytes = bytes + model.words.bytes() + if tied { 0 } else { model.vocabulary.bytes() };
+        Ok(Self(Arc::new(Model { bytes, ..model })))
+    }
+
+    /// A prompt as the model reads it, with the tokens that its tokenizer puts in front.
+    ///
+    /// Errors: not UTF-8; empty; longer than the model's context.
+    pub fn read(&self, text: impl AsRef<[u8]>) -> Result<Text> {
+        self.fitting(self.0.tokenizer.read(text)?)
+    }
+
+    /// A conversation as the checkpoint's chat template writes it, up to where the model's answer begins.
+    ///
+    /// Errors: the checkpoint has no chat template; the template refuses these messages; longer than the context.
+    pub fn chat(&self, messages: &[Message]) -> Result<Text> {
+        let none = || {
+            Error::argument(format!(
+                "`{}` has no chat template, so it was not trained to converse: use `read` with plain text, or load the \
+                 model's «Instruct» or «Chat» version",
+                self.0.name
+            ))
+        };
+        let prompt = self.0.template.as_ref().ok_or_else(none)?.render(messages)?;
+        self.fitting(self.0.tokenizer.read_plain(prompt)?)
+    }
+
+    fn fitting(&self, text: Text) -> Result<Text> {
+        let (tokens, positions) = (text.len(), self.0.config.positions());
+        match tokens > positions {
+            true => Err(Error::TextTooLong { tokens, positions }),
+            false => Ok(text),
+        }
+    }
+
+    /// A text that might follow a prompt, to be explained.
+    ///
+    /// Errors: empty; text that the vocabulary cannot express; prompt and continuation longer than the context.
+    pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
+        let said = self.0.tokenizer.continuation(prompt, text)?;
+        self.room(&said)?;
+        Ok(said)
+    }
+
+    fn room(&self, said: &Continuation) -> Result<()> {
+        let (tokens, positions) = (said.prompt().len() + said.len(), self.0.config.positions());
+        if tokens > positions { Err(Error::TextTooLong { tokens, positions }) } else { Ok(()) }
+    }
+
+    /// The model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// How many decoder blocks there are.
+    pub fn layers(&self) -> usize {
+        self.0.blocks.len()
+    }
+
+    /// How much memory the weights take.
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
+    }
+
+    /// Token embeddings of a prompt, `(t,c)`: what attributions are over.
+    pub fn embed(&self, text: &Text) -> Result<Tensor> {
+        self.embed_ids(&text.ids())
+    }
+
+    /// Embeddings of any token ids, `(t,c)`.
+    ///
+    /// Errors: an id beyond the vocabulary.
+    pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
+        self.0.words.rows(ids)
+    }
+
+    /// The baseline's embeddings for a prompt, `(t,c)`.
+    ///
+    /// Errors: a token the vocabulary does not have.
+    pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
+        self.0.words.baseline(text, baseline, &self.0.tokenizer)
+    }
+
+    /// Token embeddings `(n,t,c)` → the next token's logits, `(n,v)`.
+    ///
+    /// Errors: x is not `(n,t,c)` with the model's c.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        let last = self.check(x)? - 1;
+        Ok(self.run(x, &vec![last; x.dim(0)?], 1, self.to_logits())?.squeeze(1)?)
+    }
+
+    /// The same at every place, `(n,t,v)`, with a hook at the named places of the network.
+    ///
+    /// Errors: also a site in a layer that does not exist.
+    pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.check(x)?;
+        if let Some(layer) = hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= self.layers()) {
+            return Err(Error::out_of_range("layer", layer, self.layers()));
+        }
+        let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
+        let hidden = self.blocks(x, &Past::default(), hook)?;
+        Chain::new(self.to_logits()).forward(&hidden, None, &mut Clear)
+    }
+
+    /// Embeddings `(n,t,c)` of n variants of a prompt → ln p of each token of its continuation, given those before,
+    /// `(n,o)` for o tokens; in nats.
+    ///
+    /// One forward serves all of them: token j is predicted where token j − 1 was read. Σⱼ is the log-probability of the
+    /// whole continuation.
+    ///
+    /// Errors: x is not `(n,t,c)` with the prompt's t.
+    pub fn log_probs(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        let ids = said.ids();
+        let mut tail = self.to_logits();
+        tail.push(Stage::LogProbability(LogProbability::new(&ids)));
+        Ok(self.follow(said, x, tail)?.squeeze(2)?)
+    }
+
+    /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`, for other targets.
+    ///
+    /// Errors: those of [`log_probs`](Self::log_probs).
+    pub fn continuation_logits(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        self.follow(said, x, self.to_logits())
+    }
+
+    /// The model at the places where the continuation is predicted.
+    fn follow(&self, said: &Continuation, x: &Tensor, tail: Vec<Stage>) -> Result<Tensor> {
+        let t = self.check(x)?;
+        if t != said.prompt().len() {
+            let wanted = format!("(n, {}, {}), the prompt's", said.prompt().len(), self.0.config.hidden_size);
+            return Err(Error::shape("the embeddings", wanted, x.dims()));
+        }
+        self.run(&self.before_last(said, x)?, &vec![t - 1; x.dim(0)?], said.len(), tail)
+    }
+
+    /// Embeddings of variants of a prompt, `(n,t,c)`, followed by those of all but the continuation's last token.
+    fn before_last(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        let Some((_, before)) = said.ids().split_last().map(|(last, before)| (*last, before.to_vec())) else {
+            return Ok(x.clone());
+        };
+        if before.is_empty() {
+            return Ok(x.clone());
+        }
+        let (n, _, c) = x.dims3()?;
+        let rest = self.embed_ids(&before)?.to_dtype(x.dtype())?.unsqueeze(0)?;
+        Ok(Tensor::cat(&[x, &rest.broadcast_as((n, before.len(), c))?.contiguous()?], 1)?)
+    }
+
+    /// ln p of each token of a continuation after other prompts than its own, `(n,o)`: what is left of a text when parts
+    /// of it are removed has other lengths.
+    ///
+    /// Errors: no prompts; an empty one; an id beyond the vocabulary; longer than the context.
+    pub fn log_probs_after(&self, prompts: &[Vec<u32>], said: &Continuation) -> Result<Tensor> {
+        let ids = said.ids();
+        let longest = prompts.iter().map(Vec::len).max().ok_or_else(|| Error::argument("there are no prompts"))?;
+        if prompts.iter().any(Vec::is_empty) {
+            return Err(Error::argument(
+                "nothing is left of a prompt, so there is nothing the continuation could follow. Keep at least one token",
+            ));
+        }
+        let (tokens, positions) = (longest + ids.len(), self.0.config.positions());
+        if tokens > positions {
+            return Err(Error::TextTooLong { tokens, positions });
+        }
+        let row = |prompt: &Vec<u32>| {
+            let mut row = [prompt, &ids[..ids.len() - 1]].concat();
+            row.resize(longest + ids.len() - 1, ids[0]); // what comes after, no place that counts can see
+            row
+        };
+        let rows: Vec<u32> = prompts.iter().flat_map(row).collect();
+        let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + ids.len() - 1, ()))?;
+        let mut tail = self.to_logits();
+        tail.push(Stage::LogProbability(LogProbability::new(&ids)));
+        let starts: Vec<usize> = prompts.iter().map(|prompt| prompt.len() - 1).collect();
+        Ok(self.run(&x, &starts, ids.len(), tail)?.squeeze(2)?)
+    }
+
+    /// ln p of each token of a continuation, given the parts of a prompt that are there, `(n,s)` → `(n,o)`: the others are
+    /// removed, or replaced as a template's fields say. Where they can be absent in several ways, the mean over these.
+    ///
+    /// Errors: those of [`log_probs_after`](Self::log_probs_after); `present` has not a column per part.
+    pub fn log_probs_with(&self, parts: &Parts, present: &Tensor, said: &Continuation) -> Result<Tensor> {
+        let prompts = parts.prompts(present, &self.0.tokenizer)?;
+        let outcomes = self.log_probs_after(&prompts, said)?;
+        Ok(outcomes.reshape((present.dim(0)?, parts.versions(), said.len()))?.mean(1)?)
+    }
+
+    /// The k most probable next tokens and their probabilities.
+    pub fn predict(&self, text: &Text, k: usize) -> Result<Vec<(String, f64)>> {
+        let logits = self.logits(&self.embed(text)?.unsqueeze(0)?)?.squeeze(0)?;
+        let probabilities = numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
+        let mut order: Vec<usize> = (0..probabilities.len()).collect();
+        order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+        let name = |id: usize| Ok((self.0.tokenizer.piece(id as u32)?, probabilities[id]));
+        order.into_iter().take(k).map(name).collect()
+    }
+
+    /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries, sum to one, and end at the diagonal.
+    pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
+        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
+        let mut record = Record::new(&sites);
+        self.logits_hooked(&self.embed(text)?.unsqueeze(0)?, &mut record)?;
+        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+    }
+
+    /// Errors unless x is `(n,t,c)`; t.
+    fn check(&self, x: &Tensor) -> Result<usize> {
+        let c = self.0.config.hidden_size;
+        match *x.dims() {
+            [_, t, channels] if channels == c && t > 0 => Ok(t),
+            _ => Err(Error::shape("the embeddings", format!("(n, t, {c})"), x.dims())),
+        }
+    }
+
+    /// The final norm and the vocabulary.
+    fn to_logits(&self) -> Vec<Stage> {
+        vec![Stage::RmsNorm(self.0.norm.clone()), Stage::Linear(self.0.vocabulary.clone())]
+    }
+
+    /// All blocks over all tokens, `(n,t,c) → (n,t,c)`, after a past.
+    fn blocks(&self, mut x: Tensor, past: &Past, hook: &mut dyn Hook) -> Result<Tensor> {
+        for (l, block) in self.0.blocks.iter().enumerate() {
+            x = past.attend(&block.attention, l, &x, hook)?;
+            x = block.feed_forward.forward(&x, None, hook)?;
+        }
+        Ok(x)
+    }
+
+    /// The same, and then `tail`, at `count` tokens of each example from the one where it starts. After the last attention
+    /// only these are worked on.
+    fn blocks_at(&self, x: &Tensor, past: &Past, starts: &[usize], count: usize, tail: Vec<Stage>) -> Result<Tensor> {
+        let Some((last, before)) = self.0.blocks.split_last() else { return Ok(x.clone()) };
+        let mut x = x.clone();
+        for (l, block) in before.iter().enumerate() {
+            x = past.attend(&block.attention, l, &x, &mut Clear)?;
+            x = block.feed_forward.forward(&x, None, &mut Clear)?;
+        }
+        let x = past.attend(&last.attention, before.len(), &x, &mut Clear)?;
+        last.feed_forward.then(tail).forward(&window(&x, starts, count)?, None, &mut Clear)
+    }
+}
+
+/// `(n,t,c) → (n,count,c)`: `count` tokens of each example, from the one where it starts.
+fn window(x: &Tensor, starts: &[usize], count: usize) -> Result<Tensor> {
+    if starts.iter().all(|start| *start == starts[0]) {
+        return Ok(x.narrow(1, starts[0], count)?);
+    }
+    let parts: Vec<Tensor> =
+        starts.iter().enumerate().map(|(i, &start)| Ok(x.i(i)?.narrow(0, start, count)?)).collect::<Result<_>>()?;
+    Ok(Tensor::stack(&parts, 0)?)
+}
+
+/// The `model_type` of a decoder that can be read.
+fn architecture(checkpoint: &Checkpoint) -> Result<String> {
+    const KNOWN: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+    #[derive(Deserialize)]
+    struct Kind {
+        #[serde(default)]
+        model_type: String,
+    }
+    match checkpoint.config::<Kind>()?.model_type {
+        kind if KNOWN.contains(&kind.as_str()) => Ok(kind),
+        kind => Err(Error::Architecture {
+            source_name: checkpoint.name().into(),
+            found: if kind.is_empty() { "unnamed (config.json has no model_type)".into() } else { kind },
+            known: "causal language models of the kinds `llama`, `mistral`, `qwen2` and `qwen3`".into(),
+        }),
+    }
+}
+
+/// The tokens that end a text: generation_config.json's, or else config.json's.
+fn end_of_text(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<u32>> {
+    #[derive(Deserialize)]
+    struct Generation {
+        #[serde(default)]
+        eos_token_id: OneOrMany,
+    }
+    const FILE: &str = "generation_config.json";
+    let Some(bytes) = checkpoint.file(FILE)? else { return Ok(config.end_of_text()) };
+    let generation: Generation =
+        serde_json::from_slice(&bytes).map_err(|error| Error::file(checkpoint.place(FILE), error))?;
+    let ids = generation.eos_token_id.ids();
+    Ok(if ids.is_empty() { config.end_of_text() } else { ids })
+}
+
+fn block(weights: &Weights, config: &Config, rope: &Stage, l: usize) -> Result<Block> {
+    let (c, wide, heads, kv_heads) =
+        (config.hidden_size, config.intermediate_size, config.num_attention_heads, config.kv_heads());
+    let d = config.head_dim();
+    let name = |part: &str| format!("layers.{l}.{part}");
+    let linear = |part: &str, from, to| weights.linear(&name(part), from, to);
+    let norm = |part: &str, width| weights.rms_norm(&name(part), width, config.rms_norm_eps);
+    let qkv = [("q", heads), ("k", kv_heads), ("v", kv_heads)];
+    let qkv: Vec<_> =
+        qkv.iter().map(|(p, n)| linear(&format!("self_attn.{p}_proj"), c, n * d)).collect::<Result<_>>()?;
+    let mut attention =
+        vec![Stage::RmsNorm(norm("input_layernorm", c)?), Stage::Linear(Linear::stacked(&qkv)?)];
+    if weights.contains(&name("self_attn.q_norm.weight")) {
+        let (query, key) = (norm("self_attn.q_norm", d)?, norm("self_attn.k_norm", d)?);
+        attention.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
+    }
+    attention.extend([
+        rope.clone(),
+        Stage::At(Site::Qkv(l)),
+        Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
+        Stage::Linear(linear("self_attn.o_proj", heads * d, c)?),
+        Stage::At(Site::AttnOut(l)),
+    ]);
+    let gate = ["gate", "up"].map(|part| linear(&format!("mlp.{part}_proj"), c, wide));
+    let gate = gate.into_iter().collect::<Result<Vec<_>>>()?;
+    let feed_forward = vec![
+        Stage::RmsNorm(norm("post_attention_layernorm", c)?),
+        Stage::Linear(Linear::stacked(&gate)?),
+        Stage::Gate(Gate(config.hidden_act)),
+        Stage::Linear(linear("mlp.down_proj", wide, c)?),
+        Stage::At(Site::MlpOut(l)),
+    ];
+    Ok(Block {
+        attention: Chain::new(vec![
+            Stage::At(Site::ResidPre(l)),
+            Stage::Residual(attention),
+            Stage::At(Site::ResidMid(l)),
+        ]),
+        feed_forward: Chain::new(vec![Stage::Residual(feed_forward), Stage::At(Site::ResidPost(l))]),
+    })
+}

@@ -1,0 +1,138 @@
+//! What `config.json` says of a decoder, in the words of transformers 4 or of transformers 5.
+
+use serde::Deserialize;
+
+use crate::model::blocks::{Activation, Pairing, Rope};
+use crate::{Error, Result};
+
+/// `config.json`, as far as the forward needs it.
+#[derive(Clone, Debug, Deserialize)]
+pub(super) struct Config {
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub intermediate_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    #[serde(default = "silu")]
+    pub hidden_act: Activation,
+    max_position_embeddings: usize,
+    pub rms_norm_eps: f64,
+    rope_theta: Option<f64>,
+    rope_scaling: Option<RopeRule>,
+    rope_parameters: Option<RopeRule>,
+    #[serde(default)]
+    rope_pairs: Pairing,
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+    use_sliding_window: Option<bool>,
+    sliding_window: Option<usize>,
+    #[serde(default)]
+    eos_token_id: OneOrMany,
+}
+
+fn silu() -> Activation {
+    Activation::Silu
+}
+
+/// How the angles of rotary embeddings are made: transformers 4's `rope_scaling` or 5's `rope_parameters`.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct RopeRule {
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    rope_theta: Option<f64>,
+    factor: Option<f64>,
+    low_freq_factor: Option<f64>,
+    high_freq_factor: Option<f64>,
+    original_max_position_embeddings: Option<usize>,
+}
+
+/// A token id, a list of them, or none.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(untagged)]
+pub(super) enum OneOrMany {
+    One(u32),
+    Many(Vec<u32>),
+    #[default]
+    None,
+}
+
+impl OneOrMany {
+    pub fn ids(&self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![*id],
+            Self::Many(ids) => ids.clone(),
+            Self::None => Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    pub fn kv_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    pub fn head_dim(&self) -> usize {
+        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
+    }
+
+    pub fn end_of_text(&self) -> Vec<u32> {
+        self.eos_token_id.ids()
+    }
+
+    /// How many tokens a text may have: beyond a sliding window, tokens would no longer see all others.
+    pub fn positions(&self) -> usize {
+        let window = self.sliding_window.filter(|_| self.use_sliding_window != Some(false));
+        window.map_or(self.max_position_embeddings, |window| window.min(self.max_position_embeddings))
+    }
+
+    /// What is wrong with it, if anything is.
+    pub fn problem(&self) -> Option<&'static str> {
+        match self {
+            Self { num_attention_heads: 0, .. } => Some("num_attention_heads must be at least 1"),
+            Self { num_hidden_layers: 0, .. } => Some("num_hidden_layers must be at least 1"),
+            config if config.head_dim() < 2 || !config.head_dim().is_multiple_of(2) => {
+                Some("head_dim must be even, since rotary embeddings turn pairs of channels")
+            }
+            _ => None,
+        }
+    }
+
+    /// The rotary embeddings of all query and key heads.
+    ///
+    /// Errors: a rule that is not known.
+    pub fn rope(&self) -> Result<Rope> {
+        let none = RopeRule::default();
+        let rule = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).unwrap_or(&none);
+        let base = rule.rope_theta.or(self.rope_theta).unwrap_or(10000.0);
+        let d = self.head_dim();
+        let plain = (0..d / 2).map(|i| base.powf(-2.0 * i as f64 / d as f64));
+        let frequencies = match rule.rope_type.as_deref() {
+            None | Some("default") => plain.collect(),
+            Some("linear") => plain.map(|theta| theta / rule.factor.unwrap_or(1.0)).collect(),
+            Some("llama3") => plain.map(|theta| llama3(theta, rule)).collect::<Result<_>>()?,
+            Some(other) => {
+                return Err(Error::argument(format!(
+                    "rope_type `{other}` is not known; known are default, linear and llama3"
+                )));
+            }
+        };
+        Rope::new(frequencies, self.rope_pairs, self.num_attention_heads + self.kv_heads())
+    }
+}
+
+/// Llama 3's rule: waves longer than the original context are stretched by a factor, short ones kept, those between
+/// blended (Grattafiori et al. 2024, arXiv 2407.21783; transformers' `_compute_llama3_parameters`).
+fn llama3(theta: f64, rule: &RopeRule) -> Result<f64> {
+    let missing = || Error::argument("rope_type llama3 needs factor, low_freq_factor, high_freq_factor and \
+                                      original_max_position_embeddings");
+    let (Some(factor), Some(low), Some(high), Some(context)) =
+        (rule.factor, rule.low_freq_factor, rule.high_freq_factor, rule.original_max_position_embeddings)
+    else {
+        return Err(missing());
+    };
+    let turns = context as f64 * theta / (2.0 * std::f64::consts::PI);
+    let kept = ((turns - low) / (high - low)).clamp(0.0, 1.0);
+    Ok(theta * (kept + (1.0 - kept) / factor))
+}

@@ -1,0 +1,86 @@
+//! The values of a function at many points, and scores made of them: what all methods without gradients have in common.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use crate::attribution::Attribution;
+use crate::grad::values_of;
+use crate::progress::Progress;
+use crate::tensor::numbers;
+use crate::{Error, Result};
+
+/// f's values at many points: one column for each of its outputs.
+pub(crate) struct Outcomes {
+    columns: Vec<Vec<f64>>,
+    /// Whether f said that it has several outputs, `(n,o)`, even if o is one.
+    several: bool,
+}
+
+impl Outcomes {
+    /// The points `0..count` come in batches of `chunk`, as `points` makes them, `(n,…)`.
+    pub fn of(
+        f: &dyn Fn(&Tensor) -> Result<Tensor>,
+        what: &str,
+        count: usize,
+        chunk: usize,
+        points: &dyn Fn(Range<usize>) -> Result<Tensor>,
+    ) -> Result<Self> {
+        let mut progress = Progress::new(what, count);
+        let mut all = Self { columns: Vec::new(), several: false };
+        for start in (0..count).step_by(chunk.max(1)) {
+            let range = start..(start + chunk.max(1)).min(count);
+            all.append(&values_of(f, &points(range.clone())?)?)?;
+            progress.advance(range.len());
+        }
+        Ok(all)
+    }
+
+    fn append(&mut self, values: &Tensor) -> Result<()> {
+        let outputs = values.dims().get(1).copied().unwrap_or(1);
+        self.several = values.rank() == 2;
+        self.columns.resize(outputs.max(self.columns.len()), Vec::new());
+        if self.columns.len() != outputs {
+            return Err(Error::argument("the function has more outputs for some inputs than for others"));
+        }
+        for row in numbers(values)?.chunks(outputs) {
+            self.columns.iter_mut().zip(row).for_each(|(column, value)| column.push(*value));
+        }
+        Ok(())
+    }
+
+    /// Scores over elements of a shape from each output's values, and from those of their sum.
+    pub fn explain(
+        &self,
+        method: &str,
+        shape: &[usize],
+        scores: &dyn Fn(&[f64]) -> Result<Vec<f64>>,
+    ) -> Result<Attribution> {
+        if !self.several {
+            return Attribution::of_elements(method, shape, scores(&self.columns[0])?);
+        }
+        let outputs = self.columns.iter().map(|column| scores(column)).collect::<Result<_>>()?;
+        Attribution::of_outputs(method, shape, scores(&self.sum())?, outputs)
+    }
+
+    /// Σ over the outputs at every point.
+    pub fn sum(&self) -> Vec<f64> {
+        let points = self.columns.first().map_or(0, Vec::len);
+        (0..points).map(|i| self.columns.iter().map(|column| column[i]).sum()).collect()
+    }
+
+    /// Every output's values, in order; one column if there is one output.
+    pub fn columns(&self) -> &[Vec<f64>] {
+        &self.columns
+    }
+
+    pub fn several(&self) -> bool {
+        self.several
+    }
+}
+
+/// How many variants of x to compute at once, where no gradient is kept.
+pub(crate) fn batch(x: &Tensor) -> usize {
+    const ELEMENTS: usize = 1 << 21;
+    (ELEMENTS / x.elem_count().max(1)).clamp(1, 64)
+}
