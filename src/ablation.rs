@@ -105,6 +105,17 @@ impl Groups {
         Ok(totals.into_iter().map(|(total, count)| total / count.max(1) as f64).collect())
     }
 
+    /// Errors if an element belongs to two groups, for methods that would not know whose it is.
+    pub(crate) fn disjoint(&self) -> Result<()> {
+        let mut taken = vec![false; self.shape.iter().product()];
+        match self.members.iter().flatten().find(|&&element| std::mem::replace(&mut taken[element], true)) {
+            None => Ok(()),
+            Some(element) => Err(Error::argument(format!(
+                "element {element} belongs to two groups; players of a game must be apart"
+            ))),
+        }
+    }
+
     /// The elements of a group.
     pub(crate) fn members(&self, group: usize) -> &[usize] {
         &self.members[group]
@@ -133,12 +144,7 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 }
 
 /// f at x, and then at x without each group.
-fn without(
-    f: &dyn Fn(&Tensor) -> Result<Tensor>,
-    x: &Tensor,
-    baseline: &Tensor,
-    groups: &Groups,
-) -> Result<Outcomes> {
+fn without(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Outcomes> {
     let absent = |mask: &mut [u8], variant: usize| {
         if variant > 0 {
             groups.members[variant - 1].iter().for_each(|&element| mask[element] = 1);
@@ -164,7 +170,8 @@ pub(crate) fn mixtures(
     Outcomes::of(f, what, count, batch(x), &|range| {
         let mut masks = vec![0u8; range.len() * x.elem_count()];
         masks.chunks_mut(x.elem_count()).zip(range.clone()).for_each(|(mask, variant)| absent(mask, variant));
-        let masks = Tensor::from_vec(masks, [&[range.len()], x.dims()].concat(), &Device::Cpu)?.to_device(x.device())?;
+        let masks =
+            Tensor::from_vec(masks, [&[range.len()], x.dims()].concat(), &Device::Cpu)?.to_device(x.device())?;
         Ok(masks.where_cond(&baseline.broadcast_as(masks.shape())?, &x.broadcast_as(masks.shape())?)?)
     })
 }

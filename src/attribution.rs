@@ -229,7 +229,10 @@ impl Attribution {
     pub fn span(&self, outputs: Range<usize>) -> Result<Self> {
         let some = self.outputs.get(outputs.clone()).filter(|some| !some.is_empty());
         let some = some.ok_or_else(|| {
-            Error::argument(format!("a span of outputs must lie within 0..{} and not be empty; got {outputs:?}", self.outputs.len()))
+            Error::argument(format!(
+                "a span of outputs must lie within 0..{} and not be empty; got {outputs:?}",
+                self.outputs.len()
+            ))
         })?;
         let mut scores = vec![0.0; self.scores.len()];
         some.iter().for_each(|output| scores.iter_mut().zip(&output.scores).for_each(|(sum, score)| *sum += score));

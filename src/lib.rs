@@ -53,12 +53,14 @@ mod error;
 mod grad;
 mod integrated_gradients;
 pub mod kernel;
+mod lime;
 pub mod model;
 mod outcomes;
 mod path;
 mod progress;
 mod rollout;
 mod saliency;
+mod shapley;
 pub mod show;
 mod target;
 mod tensor;
@@ -70,9 +72,11 @@ pub use candle_core;
 pub use error::{Error, Result};
 pub use grad::{grad_at, grad_check, jacobian_at};
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
+pub use lime::{Lime, lime};
 pub use path::{Quadrature, interpolate, riemann_sum};
 pub use rollout::{HeadFusion, Rollout, rollout};
 pub use saliency::{Noise, gradient, gradient_x_input, smooth_grad, smooth_grad_squared, var_grad};
+pub use shapley::{Coalitions, Permutations, kernel_shap, shapley_sampling, shapley_values};
 pub use target::Target;
 
 /// What a notebook's first cell brings into scope.
@@ -85,9 +89,10 @@ pub mod prelude {
     pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Series, Show};
     pub use crate::zoo::{RoleKind, Sentence, Truth};
     pub use crate::{
-        Attribution, Completeness, Convergence, Error, Features, Groups, HeadFusion, Noise, Quadrature, Result,
-        Rollout, Steps, Target, ablate, convergence, embedding_sensitivity, feature_ablation, grad_at, grad_check,
-        gradient, gradient_x_input, integrated_gradients, interpolate, jacobian_at, occlusion, riemann_sum, rollout, smooth_grad,
+        Attribution, Coalitions, Completeness, Convergence, Error, Features, Groups, HeadFusion, Lime, Noise, Output,
+        Permutations, Quadrature, Result, Rollout, Steps, Target, ablate, convergence, embedding_sensitivity,
+        feature_ablation, grad_at, grad_check, gradient, gradient_x_input, integrated_gradients, interpolate,
+        jacobian_at, kernel_shap, lime, occlusion, riemann_sum, rollout, shapley_sampling, shapley_values, smooth_grad,
         smooth_grad_squared, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};

@@ -101,9 +101,7 @@ impl CausalLm {
             kind,
             tokenizer: checkpoint.tokenizer()?,
             template: checkpoint.chat_template()?,
-            blocks: (0..config.num_hidden_layers)
-                .map(|l| block(&weights, &config, &rope, l))
-                .collect::<Result<_>>()?,
+            blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, &rope, l)).collect::<Result<_>>()?,
             norm: weights.rms_norm("norm", c, config.rms_norm_eps)?,
             vocabulary: if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? },
             end_of_text: end_of_text(&checkpoint, &config)?,
@@ -406,8 +404,7 @@ fn block(weights: &Weights, config: &Config, rope: &Stage, l: usize) -> Result<B
     let qkv = [("q", heads), ("k", kv_heads), ("v", kv_heads)];
     let qkv: Vec<_> =
         qkv.iter().map(|(p, n)| linear(&format!("self_attn.{p}_proj"), c, n * d)).collect::<Result<_>>()?;
-    let mut attention =
-        vec![Stage::RmsNorm(norm("input_layernorm", c)?), Stage::Linear(Linear::stacked(&qkv)?)];
+    let mut attention = vec![Stage::RmsNorm(norm("input_layernorm", c)?), Stage::Linear(Linear::stacked(&qkv)?)];
     if weights.contains(&name("self_attn.q_norm.weight")) {
         let (query, key) = (norm("self_attn.q_norm", d)?, norm("self_attn.k_norm", d)?);
         attention.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));

@@ -255,9 +255,8 @@ impl Block for Attention {
     }
 
     fn width(&self, channels: usize) -> Result<usize> {
-        let wanted = || {
-            format!("(n, t, {0}·d), {1} queries, {2} keys and {2} values", self.parts(), self.heads, self.kv_heads)
-        };
+        let wanted =
+            || format!("(n, t, {0}·d), {1} queries, {2} keys and {2} values", self.parts(), self.heads, self.kv_heads);
         match channels.is_multiple_of(self.parts()) {
             true => Ok(channels / self.parts() * self.heads),
             false => Err(Error::shape("packed q, k, v", wanted(), &[channels])),

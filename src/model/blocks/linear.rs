@@ -61,7 +61,8 @@ impl Linear {
 
 /// Matrices of numbers become one, so that one product serves them; quantised ones stay apart.
 fn joined(weights: Vec<Weight>) -> Result<Vec<Weight>> {
-    let dense: Option<Vec<&Tensor>> = weights.iter().map(|w| if let Weight::Dense(w) = w { Some(w) } else { None }).collect();
+    let dense: Option<Vec<&Tensor>> =
+        weights.iter().map(|w| if let Weight::Dense(w) = w { Some(w) } else { None }).collect();
     match dense {
         Some(dense) => Ok(vec![Weight::Dense(Tensor::cat(&dense, 0)?)]),
         None => Ok(weights),

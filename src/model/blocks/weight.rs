@@ -66,9 +66,7 @@ impl Weight {
     pub fn rows(&self, ids: &[u32]) -> candle_core::Result<Tensor> {
         match self {
             Self::Dense(weight) => weight.index_select(&Tensor::new(ids, weight.device())?, 0),
-            Self::Quantised(weight, dtype) => {
-                weight.embedding(&Tensor::new(ids, &weight.device())?)?.to_dtype(*dtype)
-            }
+            Self::Quantised(weight, dtype) => weight.embedding(&Tensor::new(ids, &weight.device())?)?.to_dtype(*dtype),
         }
     }
 

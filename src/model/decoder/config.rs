@@ -125,8 +125,12 @@ impl Config {
 /// Llama 3's rule: waves longer than the original context are stretched by a factor, short ones kept, those between
 /// blended (Grattafiori et al. 2024, arXiv 2407.21783; transformers' `_compute_llama3_parameters`).
 fn llama3(theta: f64, rule: &RopeRule) -> Result<f64> {
-    let missing = || Error::argument("rope_type llama3 needs factor, low_freq_factor, high_freq_factor and \
-                                      original_max_position_embeddings");
+    let missing = || {
+        Error::argument(
+            "rope_type llama3 needs factor, low_freq_factor, high_freq_factor and \
+                                      original_max_position_embeddings",
+        )
+    };
     let (Some(factor), Some(low), Some(high), Some(context)) =
         (rule.factor, rule.low_freq_factor, rule.high_freq_factor, rule.original_max_position_embeddings)
     else {

@@ -48,7 +48,9 @@ impl Sampling {
             Self { temperature, .. } if !temperature.is_finite() || *temperature < 0.0 => {
                 "the temperature must be a number ≥ 0"
             }
-            Self { top_p, .. } if !(0.0..=1.0).contains(top_p) || *top_p == 0.0 => "top_p must be above 0 and at most 1",
+            Self { top_p, .. } if !(0.0..=1.0).contains(top_p) || *top_p == 0.0 => {
+                "top_p must be above 0 and at most 1"
+            }
             _ => return Ok(()),
         };
         Err(Error::argument(problem))

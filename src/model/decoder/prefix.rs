@@ -69,7 +69,8 @@ impl CausalLm {
             let (left, right) = (of.some(0, half)?, of.some(half, of.len() - half)?);
             if left.shared().max(right.shared()).min(first) >= Variants::WORTH {
                 let (near, far) = starts.split_at(half);
-                let halves = [self.branch(&left, past, near, count, tail)?, self.branch(&right, past, far, count, tail)?];
+                let halves =
+                    [self.branch(&left, past, near, count, tail)?, self.branch(&right, past, far, count, tail)?];
                 return Ok(Tensor::cat(&halves, 0)?);
             }
         }
