@@ -19,6 +19,8 @@ pub enum Target {
     Probability(usize),
     /// The first class's logit less the second's: why this *rather than* that (Yin & Neubig 2022, arXiv 2202.10419).
     Contrast(usize, usize),
+    /// −Σ p·ln p over all classes, in nats: how undecided the model is.
+    Entropy,
 }
 
 impl Target {
@@ -39,6 +41,7 @@ impl Target {
             Self::LogProbability(class) => column(&candle_nn::ops::log_softmax(logits, D::Minus1)?, class),
             Self::Probability(class) => column(&candle_nn::ops::softmax(logits, D::Minus1)?, class),
             Self::Contrast(class, other) => Ok((column(logits, class)? - column(logits, other)?)?),
+            Self::Entropy => entropy(logits),
         }
     }
 
@@ -50,6 +53,7 @@ impl Target {
             Self::LogProbability(class) => format!("log-probability of {}", name(class)),
             Self::Probability(class) => format!("probability of {}", name(class)),
             Self::Contrast(class, other) => format!("logit of {} less that of {}", name(class), name(other)),
+            Self::Entropy => "entropy".into(),
         }
     }
 }
@@ -58,6 +62,14 @@ impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.describe(&[]))
     }
+}
+
+fn entropy(logits: &Tensor) -> Result<Tensor> {
+    if logits.rank() != 2 {
+        return Err(Error::shape("the logits", "(n, v)", logits.dims()));
+    }
+    let log = candle_nn::ops::log_softmax(logits, D::Minus1)?;
+    Ok((log.exp()? * log)?.sum(1)?.neg()?)
 }
 
 fn column(values: &Tensor, class: usize) -> Result<Tensor> {

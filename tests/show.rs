@@ -25,7 +25,7 @@ fn figures() -> Result<Vec<(&'static str, Box<dyn Show>)>> {
         ("strip with special tokens", Box::new(HeatStrip::new(&why).with_special())),
         ("words", Box::new(why.words()?)),
         ("bars", Box::new(why.bars())),
-        ("heatmap", Box::new(Heatmap::new(&patterns[0], 0, &text)?)),
+        ("heatmap", Box::new(Heatmap::new(&patterns, 0, 0, &text)?)),
         ("head grid", Box::new(HeadGrid::new(&patterns, &text)?)),
         ("comparison", Box::new(Comparison::new(&[("one", &why), ("two", &why)])?)),
         ("elements", Box::new(integrated_gradients(square, &x, &zero, &Steps::default())?)),
@@ -133,7 +133,7 @@ fn mismatched_figures_are_refused() -> Result<()> {
     let patterns = bert.attention(&other)?;
     let text = bert.read("A good film.")?;
     assert!(HeadGrid::new(&patterns, &text).is_err_and(|e| e.to_string().contains("(1, h, 6, 6)")));
-    assert!(Heatmap::new(&patterns[0], 9, &other).is_err_and(|e| e.to_string().contains("head 9 is out of range")));
+    assert!(Heatmap::new(&patterns, 0, 9, &other).is_err_and(|e| e.to_string().contains("head 9 is out of range")));
     assert!(Comparison::new(&[]).is_err());
     let words = why.words()?;
     let (_, _, longer) = explain("A very good film.")?;

@@ -66,7 +66,7 @@ impl ChatTemplate {
             ("messages".to_string(), Value::from(Serde(messages))),
             ("add_generation_prompt".to_string(), Value::from(true)),
         ];
-        let context: Value = named.into_iter().chain(tokens).collect();
+        let context = Value::from_pairs(named.into_iter().chain(tokens));
         engine.render_str(&self.source, context).map_err(refused)
     }
 }

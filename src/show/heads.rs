@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::drawing::{document, shortened};
 use super::palette::{hex, sequential};
+use super::strip::label;
 use super::{Show, picture};
 use crate::model::text::Text;
 use crate::tensor::numbers;
@@ -23,17 +24,40 @@ pub struct Heatmap {
 }
 
 impl Heatmap {
-    /// Head `head` of one layer's pattern `(1,h,t,t)` over a text of t tokens.
+    /// Head `head` of layer `layer` of `L × (1,h,t,t)` patterns over a text of t tokens, as a model's `attention` yields
+    /// them.
     ///
-    /// Errors: a head that does not exist; a pattern of another text.
-    pub fn new(pattern: &Tensor, head: usize, text: &Text) -> Result<Self> {
+    /// Errors: a layer or a head that does not exist; patterns of another text.
+    pub fn new(patterns: &[Tensor], layer: usize, head: usize, text: &Text) -> Result<Self> {
+        let pattern = patterns.get(layer).ok_or_else(|| Error::out_of_range("layer", layer, patterns.len()))?;
         let heads = heads_of(pattern, text)?;
         let count = heads.len();
         let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
-        let labels: Vec<_> = text.tokens().iter().map(|token| token.text.clone()).collect();
-        let title = format!("attention of head {head}");
+        Self::drawn(format!("attention of layer {layer}, head {head}"), text, weights)
+    }
+
+    /// The same with the weight on special tokens left out and each row scaled to sum to one without it: where a head looks
+    /// when it looks at something. Rows that look at special tokens alone are empty.
+    pub fn without_special(&self, text: &Text) -> Result<Self> {
+        let weights = without_special(&self.weights, text);
+        Self::drawn(format!("{}, special tokens left out", self.title), text, weights)
+    }
+
+    fn drawn(title: String, text: &Text, weights: Vec<f64>) -> Result<Self> {
+        let labels: Vec<_> = text.tokens().iter().map(|token| label(&token.text)).collect();
         Ok(Self { svg: draw_one(&title, &labels, &weights)?, title, labels, weights })
     }
+}
+
+/// t·t weights without those on special tokens, rows scaled to sum to one again.
+fn without_special(weights: &[f64], text: &Text) -> Vec<f64> {
+    let special: Vec<bool> = text.tokens().iter().map(|token| token.special).collect();
+    let row = |row: &[f64]| {
+        let kept: Vec<f64> = row.iter().zip(&special).map(|(&w, &special)| if special { 0.0 } else { w }).collect();
+        let sum: f64 = kept.iter().sum();
+        kept.into_iter().map(move |weight| if sum > 1e-6 { weight / sum } else { 0.0 }).collect::<Vec<_>>()
+    };
+    weights.chunks(special.len().max(1)).flat_map(row).collect()
 }
 
 fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> Result<String> {
@@ -114,11 +138,20 @@ pub struct HeadGrid {
 }
 
 impl HeadGrid {
-    /// From `L × (1,h,t,t)` patterns, as [`Bert::attention`](crate::model::Bert::attention) yields them.
+    /// From `L × (1,h,t,t)` patterns, as a model's `attention` yields them.
     ///
     /// Errors: patterns of another text.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
-        let layers: Vec<_> = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
+        Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, text)
+    }
+
+    /// The same with the weight on special tokens left out and each row scaled to sum to one without it.
+    pub fn without_special(&self, text: &Text) -> Result<Self> {
+        let left = |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, text)).collect();
+        Self::drawn(self.layers.iter().map(left).collect(), text)
+    }
+
+    fn drawn(layers: Vec<Vec<Vec<f64>>>, text: &Text) -> Result<Self> {
         Ok(Self { svg: draw_all(&layers, text.len())?, layers, tokens: text.len() })
     }
 }

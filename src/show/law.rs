@@ -1,12 +1,13 @@
 //! The line under every figure: what the method promised, what came out, and what lies between.
 
 use super::signed;
+use super::strip::label;
 use crate::attribution::{Attribution, Completeness};
 
 /// The completeness of an attribution in words; empty for methods that promise none.
 pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
-        Some(law) => format!("{}{}{}", sums(law), effort(attribution), verdict(law)),
+        Some(law) => format!("{}{}{}{}", sums(law), effort(attribution), verdict(law), worst(attribution)),
         None => format!("Σ scores {}; {} promises no sum", signed(attribution.sum()), attribution.method),
     }
 }
@@ -15,6 +16,20 @@ fn sums(law: &Completeness) -> String {
     let (promised, got, gap) = (signed(law.promised), signed(law.got), signed(law.gap()));
     let percent = percent(law.relative_gap);
     format!("completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}, gap {gap} ({percent})")
+}
+
+/// Of several outputs, the one whose law is missed the most.
+fn worst(attribution: &Attribution) -> String {
+    let laws = attribution.outputs.iter().filter_map(|output| Some((output, output.completeness?)));
+    let worst = laws.max_by(|a, b| a.1.gap().abs().total_cmp(&b.1.gap().abs()));
+    worst.map_or(String::new(), |(output, law)| {
+        format!(
+            "; of single outputs, «{}» misses by most: {} of {}",
+            label(&output.name),
+            signed(law.gap()),
+            signed(law.promised)
+        )
+    })
 }
 
 /// What the method counts its work in.

@@ -10,6 +10,7 @@ mod drawing;
 mod heads;
 mod law;
 mod live;
+mod matrix;
 mod palette;
 mod plot;
 mod strip;
@@ -24,6 +25,7 @@ use base64::engine::general_purpose::STANDARD;
 pub use chart::{Chart, Series};
 pub use comparison::Comparison;
 pub use heads::{HeadGrid, Heatmap};
+pub use matrix::Matrix;
 pub use strip::HeatStrip;
 
 use crate::{Error, Result};
@@ -84,7 +86,7 @@ pub trait Show {
         let content = content.ok_or_else(|| {
             Error::file(
                 path,
-                "figures are saved as .html or .txt; charts and attention maps also as .svg, attributions and charts as .json",
+                "figures are saved as .html or .txt; charts, matrices and attention maps also as .svg, attributions and charts as .json",
             )
         })?;
         std::fs::write(path, content).map_err(|error| Error::file(path, error))

@@ -3,30 +3,47 @@
 //! | name | what it does | trained on |
 //! |---|---|---|
 //! | `pellucid/tiny-bert-sentiment` | says whether a review is positive or negative | sentences of a small grammar |
+//! | `pellucid/tiny-llama-facts` | continues short biographies and answers questions; the city decides the second hobby | texts of a small grammar |
+//! | `pellucid/tiny-qwen-facts` | the same with another vocabulary; the state decides the second hobby | the same with states for cities |
 
+mod facts;
 mod truth;
 
+use serde::de::DeserializeOwned;
+
+pub use facts::{Biography, Decided, Deciding, Facts, Question};
 pub use truth::{Role, RoleKind, Sentence, Truth};
 
 use crate::{Error, Result};
 
 type Files = &'static [(&'static str, &'static [u8])];
 
+/// An embedded model: its name, and its files by name.
+macro_rules! model {
+    ($name:literal: $($file:literal),+) => {
+        ($name, &[$(($file, include_bytes!(concat!($name, "/", $file)))),+])
+    };
+}
+
 /// The files of every embedded model.
-const MODELS: &[(&str, Files)] = &[(
-    "tiny-bert-sentiment",
-    &[
-        ("config.json", include_bytes!("tiny-bert-sentiment/config.json")),
-        ("model.safetensors", include_bytes!("tiny-bert-sentiment/model.safetensors")),
-        ("tokenizer.json", include_bytes!("tiny-bert-sentiment/tokenizer.json")),
-        ("tokenizer_config.json", include_bytes!("tiny-bert-sentiment/tokenizer_config.json")),
-        ("truth.json", include_bytes!("tiny-bert-sentiment/truth.json")),
-    ],
-)];
+const MODELS: &[(&str, Files)] = &[
+    model!("tiny-bert-sentiment": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "truth.json"),
+    model!("tiny-llama-facts": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+           "chat_template.jinja", "generation_config.json", "truth.json"),
+    model!("tiny-qwen-facts": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+           "chat_template.jinja", "generation_config.json", "truth.json"),
+];
 
 /// The files of one embedded model, by its name without `pellucid/`.
 pub(crate) fn files(name: &str) -> Result<Files> {
     let known = || MODELS.iter().map(|(name, _)| format!("pellucid/{name}")).collect::<Vec<_>>().join(", ");
     let found = MODELS.iter().find(|model| model.0 == name).map(|model| model.1);
     found.ok_or_else(|| Error::NotFound(format!("no embedded model is called `pellucid/{name}`; there is {}", known())))
+}
+
+/// What is known about an embedded model, by its full name.
+fn truth<T: DeserializeOwned>(model: &str) -> Result<T> {
+    let files = files(model.strip_prefix("pellucid/").unwrap_or(model))?;
+    let truth = files.iter().find(|file| file.0 == "truth.json").map_or(&b"null"[..], |file| file.1);
+    Ok(serde_json::from_slice(truth)?)
 }

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::files;
+use super::truth;
 use crate::Result;
 
 /// What is known about an embedded model.
@@ -72,8 +72,6 @@ impl Truth {
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn of(model: &str) -> Result<Self> {
-        let files = files(model.strip_prefix("pellucid/").unwrap_or(model))?;
-        let truth = files.iter().find(|file| file.0 == "truth.json").map_or(&b"null"[..], |file| file.1);
-        Ok(serde_json::from_slice(truth)?)
+        truth(model)
     }
 }
