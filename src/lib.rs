@@ -46,6 +46,7 @@
 #![warn(missing_docs)]
 
 mod ablation;
+mod agreement;
 mod attribution;
 pub mod baseline;
 pub mod check;
@@ -67,6 +68,7 @@ mod tensor;
 pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
+pub use agreement::rank_correlation;
 pub use attribution::{Attribution, Completeness, Features, Output};
 pub use candle_core;
 pub use error::{Error, Result};
@@ -92,8 +94,8 @@ pub mod prelude {
         Attribution, Coalitions, Completeness, Convergence, Error, Features, Groups, HeadFusion, Lime, Noise, Output,
         Permutations, Quadrature, Result, Rollout, Steps, Target, ablate, convergence, embedding_sensitivity,
         feature_ablation, grad_at, grad_check, gradient, gradient_x_input, integrated_gradients, interpolate,
-        jacobian_at, kernel_shap, lime, occlusion, riemann_sum, rollout, shapley_sampling, shapley_values, smooth_grad,
-        smooth_grad_squared, var_grad,
+        jacobian_at, kernel_shap, lime, occlusion, rank_correlation, riemann_sum, rollout, shapley_sampling,
+        shapley_values, smooth_grad, smooth_grad_squared, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -1,0 +1,85 @@
+//! Do two explanations rank the same features alike?
+
+use crate::attribution::{Attribution, Features};
+use crate::model::text::Token;
+use crate::tensor::finite;
+use crate::{Error, Result};
+
+/// Spearman's rank correlation of two lists `(m,)`: the correlation of their ranks, ties sharing the mean of theirs
+/// (Spearman 1904). 1 if both rank alike, −1 if the other way round.
+///
+/// Errors: lists of different lengths, or of fewer than two numbers; a list whose numbers are all the same, which ranks
+/// nothing; anything that is not finite.
+///
+/// ```
+/// # use pellucid::rank_correlation;
+/// assert_eq!(rank_correlation(&[1.0, 5.0, 2.0], &[10.0, 1000.0, 11.0])?, 1.0);
+/// assert_eq!(rank_correlation(&[1.0, 2.0, 3.0], &[-1.0, -2.0, -3.0])?, -1.0);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn rank_correlation(a: &[f64], b: &[f64]) -> Result<f64> {
+    if a.len() != b.len() || a.len() < 2 {
+        return Err(Error::shape("the second list", format!("({},), the first's, at least 2", a.len()), &[b.len()]));
+    }
+    finite("a score", a)?;
+    finite("a score", b)?;
+    let (a, b) = (deviations(&ranks(a)), deviations(&ranks(b)));
+    let product = |x: &[f64], y: &[f64]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f64>();
+    let size = (product(&a, &a) * product(&b, &b)).sqrt();
+    match size > 0.0 {
+        true => Ok(product(&a, &b) / size),
+        false => Err(Error::argument("all scores of a list are the same, so they rank nothing")),
+    }
+}
+
+/// The place of every number among all, from 0; equal numbers share the mean of their places.
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let below = |x: f64| values.iter().filter(|&&other| other < x).count() as f64;
+    let equal = |x: f64| values.iter().filter(|&&other| other == x).count() as f64;
+    values.iter().map(|&x| below(x) + (equal(x) - 1.0) / 2.0).collect()
+}
+
+fn deviations(values: &[f64]) -> Vec<f64> {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    values.iter().map(|value| value - mean).collect()
+}
+
+impl Attribution {
+    /// Spearman's rank correlation with another attribution of the same features: do two methods, or two models, find the
+    /// same things important? Special tokens are left out, since tokenizers differ in them.
+    ///
+    /// Errors: other features; those of [`rank_correlation`].
+    ///
+    /// **When it misleads**: it sees ranks alone, so a method that scores everything but one word 0.001 or −0.001 at random
+    /// looks like a poor one.
+    pub fn agreement(&self, other: &Attribution) -> Result<f64> {
+        if !same_features(self, other) {
+            return Err(Error::argument(
+                "the attributions are over different features: compare tokens with tokens, words with words, of one text",
+            ));
+        }
+        rank_correlation(&plain(self), &plain(other))
+    }
+}
+
+/// Whether two attributions are over the same features, but for special tokens.
+pub(crate) fn same_features(a: &Attribution, b: &Attribution) -> bool {
+    match (&a.features, &b.features) {
+        (Features::Elements { shape: a }, Features::Elements { shape: b }) => a == b,
+        _ => {
+            let places =
+                |of: &Attribution| of.tokens().iter().filter(|token| !token.special).map(place).collect::<Vec<_>>();
+            !a.tokens().is_empty() && !b.tokens().is_empty() && places(a) == places(b)
+        }
+    }
+}
+
+fn place(token: &Token) -> (usize, usize) {
+    (token.start, token.end)
+}
+
+/// The scores of features that are not special.
+fn plain(of: &Attribution) -> Vec<f64> {
+    let special = |i: usize| of.tokens().get(i).is_some_and(|token| token.special);
+    of.scores.iter().enumerate().filter(|(i, _)| !special(*i)).map(|(_, score)| *score).collect()
+}
