@@ -81,6 +81,14 @@ impl Run<'_> {
         self.case.params.get(name).and_then(Json::as_str).ok_or_else(|| format!("no word `{name}` in params").into())
     }
 
+    /// That a parameter says this.
+    pub fn says(&self, name: &str, sentence: &str) -> Fallible<()> {
+        match self.word(name)? {
+            said if said == sentence => Ok(()),
+            other => Err(format!("`{name}` says «{other}», which is another case").into()),
+        }
+    }
+
     /// A parameter that is a number.
     pub fn number(&self, name: &str) -> Fallible<f64> {
         self.case.params.get(name).and_then(Json::as_f64).ok_or_else(|| format!("no number `{name}` in params").into())

@@ -75,6 +75,7 @@ fn continuation(run: &Run, llm: &CausalLm, prompt: &Text, skipped: impl Fn(&u32)
 
 /// Integrated Gradients: of every token together, and of their sum with one walk back.
 pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
+    run.says("F", LOG_PROBABILITY)?;
     let said = Said::new(run)?;
     let peer = Peer::new(run.word("method")?, run.count("n_steps")?)?;
     let (sum, each) = peer.explain_each(|x| said.log_probs(x), &said.x, &said.baseline)?;
@@ -92,6 +93,7 @@ pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
 
 /// Drops without each token: of every token's log-probability together, and of their sum.
 pub fn ablation(run: &Run) -> Fallible<Got> {
+    run.says("attr_target", "log_prob")?;
     let said = Said::new(run)?;
     let groups = Groups::rows(&said.x);
     let each = feature_ablation(|x| said.log_probs(x), &said.x, &said.baseline, &groups)?;
@@ -107,6 +109,7 @@ pub fn ablation(run: &Run) -> Fallible<Got> {
 
 /// Drops of probabilities.
 pub fn ablation_of_probabilities(run: &Run) -> Fallible<Got> {
+    run.says("attr_target", "prob")?;
     let said = Said::new(run)?;
     let f = |x: &Tensor| Ok(said.log_probs(x)?.exp()?);
     let each = feature_ablation(f, &said.x, &said.baseline, &Groups::rows(&said.x))?;

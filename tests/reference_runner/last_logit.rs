@@ -53,6 +53,7 @@ impl Next {
 
 /// Integrated Gradients, by element and by token.
 pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
+    run.says("F", LAST)?;
     let next = Next::new(run)?;
     let peer = Peer::new(run.word("method")?, run.count("n_steps")?)?;
     let explained = peer.explain(|x| next.f(x), &next.x, &next.baseline(run)?)?;

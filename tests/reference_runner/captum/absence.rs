@@ -1,8 +1,10 @@
 //! What a model reads when Captum takes features of a text away.
 
 use candle_core::DType;
+use pellucid::model::text::Text;
 use pellucid::prelude::*;
 
+use super::methods::nothing_more;
 use super::record::Record;
 use super::template::Template;
 use crate::reference_runner::Fallible;
@@ -11,14 +13,15 @@ use crate::reference_runner::value::Value;
 
 /// A template without some of its fields. The crate does not show that text, so a model reads it: what the model then makes
 /// of a continuation is what it makes of it after the expected text, and not what it makes of it after another.
-pub fn template(record: &Record, _: &str, dtype: DType) -> Fallible<Vec<Check>> {
+pub fn template(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
     let input = record.list("input")?;
     let parts = Template::new(&input[0], input.get(1).ok_or("a template without values")?)?.parts()?;
     let present = Tensor::new(flags(record)?, &Device::Cpu)?.unsqueeze(0)?;
     let llm = CausalLm::load_with("pellucid/tiny-llama-facts", &Load { dtype, ..Load::default() })?;
     let (expected, whole) = (llm.read(record.word("expected")?)?, llm.read(parts.source())?);
     let said = llm.continuation(&whole, " painting")?;
-    let after = |text: &pellucid::model::text::Text| Value::of(&llm.log_probs_after(&[text.ids()], &said)?);
+    let after = |text: &Text| Value::of(&llm.log_probs_after(&[text.ids()], &said)?);
     if after(&expected)? == after(&whole)? {
         return Err("the model cannot tell the expected text from the whole one".into());
     }
@@ -37,19 +40,18 @@ fn flags(record: &Record) -> Fallible<Vec<f64>> {
 
 /// Scores of groups, given to each of their features.
 pub fn spread(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
     let mask = record.word("model")?.strip_prefix("TextTemplateInput mask ").ok_or("another input")?;
     let ids: Vec<usize> = serde_json::from_str(mask)?;
     let groups = Groups::from_ids(&Tensor::zeros(ids.len(), dtype, &Device::Cpu)?, &ids)?;
     let scores = Value::nested(&record.need("input")?[0])?;
     let spread = groups.spread(scores.numbers()?)?;
-    if !rest.is_empty() {
-        return Err(format!("the rest of the method, `{rest}`, is not known").into());
-    }
     record.against("expected", &[spread.as_slice().into()], dtype)
 }
 
 /// Tokens without some of them: f is the ids themselves, so that what ablation takes from it is what is no longer read.
-pub fn tokens(record: &Record, _: &str, dtype: DType) -> Fallible<Vec<Check>> {
+pub fn tokens(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
     let x = Value::nested(&record.need("input")?[0])?.tensor(dtype)?;
     let baseline = (x.ones_like()? * record.count("baseline")? as f64)?;
     let skip = record.get("skip_tokens").map(Value::nested).transpose()?.map_or(Ok(vec![]), |ids| ids.ids())?;

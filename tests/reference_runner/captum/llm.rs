@@ -4,6 +4,7 @@ use candle_core::DType;
 use pellucid::prelude::*;
 
 use super::dummy::{DUMMY, Dummy};
+use super::methods::nothing_more;
 use super::record::Record;
 use super::template::Template;
 use crate::reference_runner::Fallible;
@@ -112,13 +113,15 @@ fn matrix(rows: impl Iterator<Item = Vec<f64>>) -> Fallible<Value> {
 }
 
 /// ln p of the target's tokens with every field there.
-pub fn log_probs(record: &Record, _: &str, dtype: DType) -> Fallible<Vec<Check>> {
+pub fn log_probs(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
     let game = Game::new(record, dtype)?;
     outcomes(record, &game, &game.ends()?.0)
 }
 
 /// The same with none there.
-pub fn log_probs_of_none(record: &Record, _: &str, dtype: DType) -> Fallible<Vec<Check>> {
+pub fn log_probs_of_none(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
     let game = Game::new(record, dtype)?;
     outcomes(record, &game, &game.ends()?.1)
 }
