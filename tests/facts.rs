@@ -4,15 +4,15 @@ use pellucid::prelude::*;
 
 const BIOGRAPHIES: usize = 24;
 
-/// A method, and the least share of decided spans whose deciding word it must put on top: in tiny-llama-facts, and in
-/// tiny-qwen-facts.
+/// A method, and between which shares of the decided spans it puts a deciding word on top: in tiny-llama-facts, and in
+/// tiny-qwen-facts. Both are so sure of themselves that the gradient at the text says next to nothing.
 #[rustfmt::skip]
-const TABLE: [(&str, [f64; 2]); 5] = [
-    ("integrated gradients",  [0.95, 0.90]),
-    ("gradient × input",      [0.60, 0.50]),
-    ("feature ablation",      [0.95, 0.80]),
-    ("ablation of words",     [0.95, 0.80]),
-    ("Shapley sampling",      [0.95, 0.90]),
+const TABLE: [(&str, [[f64; 2]; 2]); 5] = [
+    ("integrated gradients",  [[0.85, 1.0], [0.90, 1.0]]),
+    ("gradient × input",      [[0.00, 0.4], [0.00, 0.5]]),
+    ("feature ablation",      [[0.95, 1.0], [0.88, 1.0]]),
+    ("ablation of words",     [[0.95, 1.0], [0.92, 1.0]]),
+    ("Shapley sampling",      [[0.85, 1.0], [0.88, 1.0]]),
 ];
 
 /// What one method says about the first token of every decided span, over words.
@@ -23,7 +23,7 @@ fn explain(method: &str, llm: &CausalLm, prompt: &Text, said: &Continuation, fir
     let words = Parts::words(prompt)?;
     match method {
         "integrated gradients" => {
-            integrated_gradients(f, &x, &blank, &Steps::gauss_legendre(20))?.over(prompt)?.words()
+            integrated_gradients(f, &x, &blank, &Steps::gauss_legendre(50))?.over(prompt)?.words()
         }
         "gradient × input" => gradient_x_input(f, &x)?.over(prompt)?.words(),
         "feature ablation" => feature_ablation(f, &x, &blank, &Groups::rows(&x))?.over(prompt)?.words(),
@@ -50,17 +50,22 @@ fn hits(method: &str, llm: &CausalLm, biography: &Biography) -> Result<(usize, u
 
 #[test]
 fn methods_find_the_words_that_decide() -> Result<()> {
+    let mut wrong = Vec::new();
     for (column, name) in ["pellucid/tiny-llama-facts", "pellucid/tiny-qwen-facts"].into_iter().enumerate() {
         let (llm, facts) = (CausalLm::load(name)?, Facts::of(name)?);
-        for (method, least) in TABLE {
+        for (method, shares) in TABLE {
             let counts: Vec<_> = facts.biographies[..BIOGRAPHIES]
                 .iter()
                 .map(|biography| hits(method, &llm, biography))
                 .collect::<Result<_>>()?;
             let (found, spans) = counts.iter().fold((0, 0), |sum, count| (sum.0 + count.0, sum.1 + count.1));
             println!("{name} {method}: {found} of {spans}");
-            assert!(found as f64 >= least[column] * spans as f64, "{name}, {method}: {found} of {spans}");
+            let [least, most] = shares[column];
+            if !(least..=most).contains(&(found as f64 / spans as f64)) {
+                wrong.push(format!("{name}, {method}: {found} of {spans}"));
+            }
         }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
     Ok(())
 }
