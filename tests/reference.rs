@@ -26,7 +26,6 @@ const VISION: &str = "vision: ViT, CLIP, Mixer, pixels";
 const VISION_LANGUAGE: &str = "vision-language models";
 const CONTEXT: &str = "ContextCite";
 const LIBRA: &str = "LibraGrad";
-const SHAPLEY: &str = "Shapley values on toy networks, and LIME";
 const RULES: &str = "DeepLift, LRP, Grad-CAM, conductance, internal influence";
 const METRICS: &str = "metrics: infidelity and sensitivity";
 const NEVER: &str = "a slip of the original code, which is not to be copied";
@@ -55,7 +54,6 @@ const PENDING: &[Pending] = &[
     Pending("libra", All, LIBRA),
     Pending("libra_pixel", All, LIBRA),
     Pending("rollout_matrices", By(&["vit-explain literal"]), NEVER),
-    Pending("captum_toy", By(&["ShapleyValues (exact)", "KernelShap (", "Lime(", "(Lime)"]), SHAPLEY),
     Pending("captum_toy", By(&["DeepLift", "LRP ", "LayerGradCam", "LayerConductance", "InternalInfluence"]), RULES),
     Pending("captum_toy", By(&["infidelity", "sensitivity_max"]), METRICS),
     Pending("captum_toy", By(&["identity rule"]), LIBRA),

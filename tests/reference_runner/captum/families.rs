@@ -3,7 +3,7 @@
 use candle_core::DType::{self, F32, F64};
 
 use super::record::Record;
-use super::{absence, llm, methods};
+use super::{absence, games, llm, methods};
 use crate::reference_runner::Fallible;
 use crate::reference_runner::check::Check;
 
@@ -15,7 +15,7 @@ struct Family {
     run: fn(&Record, &str, DType) -> Fallible<Vec<Check>>,
 }
 
-/// Fields every case may have; the second line is for people.
+/// Fields every case may have; the second line is for people, and LIME of a language model reads its options in `source`.
 #[rustfmt::skip]
 const COMMON: &[&str] = &[
     "name", "kind", "model", "method", "expected", "tolerance", "numpy_value",
@@ -24,6 +24,13 @@ const COMMON: &[&str] = &[
 
 /// What a case about a toy language model may have.
 const FIELDS: &[&str] = &["target", "template", "values", "target_text", "prompt_ids", "target_ids", "high_precision"];
+
+/// What a case about coalitions of features may have.
+const GAME: &[&str] = &["input", "baseline", "n_inputs", "target", "feature_mask", "n_samples"];
+
+/// How KernelSHAP is described.
+const KERNEL: &str = "KernelShap (weights: 1e6 for all-on/all-off, 1 otherwise; sampled p(k)=(M-1)/(k(M-k)); \
+    exact limit = Shapley value)";
 
 const BOTH: &[DType] = &[F32, F64];
 
@@ -44,6 +51,10 @@ const FAMILIES: &[Family] = &[
              fields: &["input", "baseline", "n_inputs", "target", "feature_mask", "perturbations_per_eval"] },
     Family { prefix: "Occlusion", dtypes: BOTH, run: methods::occlusion,
              fields: &["input", "baseline", "n_inputs", "target", "sliding_window_shapes", "strides"] },
+    Family { prefix: "ShapleyValues (exact); ShapleyValueSampling within delta=", fields: GAME, dtypes: BOTH,
+             run: games::shapley },
+    Family { prefix: KERNEL, fields: GAME, dtypes: BOTH, run: games::kernel },
+    Family { prefix: "Lime(similarity exp-kernel cosine width ", fields: GAME, dtypes: BOTH, run: games::nearest },
     Family { prefix: "attention rollout: A=mean heads; A+I; row-normalise; A_L...A_1", fields: &["input"], dtypes: BOTH,
              run: methods::rollout },
     Family { prefix: "LLMAttribution(", fields: FIELDS, dtypes: BOTH, run: llm::by_fields },

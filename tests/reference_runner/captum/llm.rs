@@ -2,6 +2,7 @@
 
 use candle_core::DType;
 use pellucid::prelude::*;
+use serde_json::json;
 
 use super::dummy::{DUMMY, Dummy};
 use super::methods::nothing_more;
@@ -25,7 +26,7 @@ struct Game {
 
 impl Game {
     fn new(record: &Record, dtype: DType) -> Fallible<Self> {
-        let template = Template::new(record.need("template")?, record.need("values")?)?;
+        let template = template(record)?;
         let target = record.word("target")?.to_owned();
         let all = template.text(&vec![1.0; template.parts()?.len()]);
         same(record, "target_text", &Value::Words(vec![target.clone()]))?;
@@ -50,16 +51,34 @@ impl Game {
         Ok((parts.all()?.to_dtype(self.dtype)?, parts.none()?.to_dtype(self.dtype)?))
     }
 
-    fn explained(&self, method: &str) -> Fallible<Attribution> {
+    fn explained(&self, record: &Record, method: &str) -> Fallible<Attribution> {
         let (all, none) = self.ends()?;
         let (f, groups) = (|present: &Tensor| self.f(present), Groups::elements(&all));
         Ok(match method {
             "FeatureAblation" | "FeatureAblation, attr_target=log_prob" => feature_ablation(f, &all, &none, &groups)?,
             "ShapleyValues" => shapley_values(f, &all, &none, &groups)?,
             "KernelShap" => kernel_shap(f, &all, &none, &groups, &Coalitions::new(1000, 0))?,
+            "Lime" => lime(f, &all, &none, &groups, &nearest(record.word("source")?)?)?,
             other => return Err(format!("the method `{other}` is not known").into()),
         })
     }
+}
+
+/// The case's template. Captum has one for all tests of language models, which a case that writes down none means.
+fn template(record: &Record) -> Fallible<Template> {
+    match (record.get("template"), record.get("values")) {
+        (None, None) => Template::new(&json!("{} b {} {} e {}"), &json!(["a", "c", "d", "f"])),
+        _ => Template::new(record.need("template")?, record.need("values")?),
+    }
+}
+
+/// LIME with Captum's own kernel, the cosine with σ = 1. The linear model and the number of samples are in no field but in the
+/// name of the test, where the latter has two spellings.
+fn nearest(source: &str) -> Fallible<Lime> {
+    let after = |mark| source.split_once(mark).and_then(|(_, rest)| rest.split([',', ')', ']']).next());
+    let alpha = after("SkLearnLasso(alpha=").ok_or("another linear model")?;
+    let samples = after(" n_samples=").or(after(" n=")).ok_or("no number of samples")?;
+    Ok(Lime { alpha: alpha.parse()?, ..Lime::new(samples.parse()?, 0) })
 }
 
 fn dummy(prompts: &[String], target: &str, dtype: DType) -> Result<Tensor> {
@@ -86,7 +105,7 @@ pub fn by_fields(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Chec
     let (methods, what) = rest.split_once(").").ok_or("no method in parentheses")?;
     let game = Game::new(record, dtype)?;
     let scores = |method: &str| {
-        let explained = game.explained(method)?;
+        let explained = game.explained(record, method)?;
         match what {
             "seq_attr" => Ok(explained.scores.as_slice().into()),
             "token_attr" | "token_attr (n_out x n_features)" => matrix(explained.outputs.into_iter().map(|o| o.scores)),

@@ -4,7 +4,7 @@ use candle_core::DType;
 use pellucid::prelude::*;
 use serde_json::Value as Json;
 
-use super::problem::{Problem, side_by_side, spread};
+use super::problem::{Problem, spread};
 use super::record::Record;
 use super::toys::{self, Toy, linear1, linear2, relu};
 use crate::reference_runner::Fallible;
@@ -71,20 +71,11 @@ pub fn feature_ablation(record: &Record, rest: &str, dtype: DType) -> Fallible<V
     if Toy::new(record.word("model")?)?.aggregates {
         return aggregate_ablation(record, dtype);
     }
-    each(record, dtype, |problem, b| ablated(record, problem, b))
+    each(record, dtype, ablated)
 }
 
-fn ablated(record: &Record, problem: &Problem, b: usize) -> Fallible<Vec<f64>> {
-    let x = problem.x(b)?;
-    let groups = match record.get("feature_mask") {
-        None => Groups::elements(&x),
-        Some(mask) => Groups::from_ids(&x, &ids(&side_by_side(&spread(mask, &problem.inputs)?, b)?)?)?,
-    };
-    Ok(groups.spread(&pellucid::feature_ablation(problem.f(b), &x, &problem.baseline(b)?, &groups)?.scores)?)
-}
-
-fn ids(mask: &Tensor) -> Fallible<Vec<usize>> {
-    Ok(Value::of(mask)?.ids()?.into_iter().map(|id| id as usize).collect())
+fn ablated(problem: &Problem, b: usize) -> Fallible<Vec<f64>> {
+    problem.by_groups(b, &|f, x, baseline, groups| pellucid::feature_ablation(f, x, baseline, groups))
 }
 
 /// A network with outputs for the whole batch: a row per output, a column per feature that all examples share.
@@ -93,7 +84,7 @@ fn aggregate_ablation(record: &Record, dtype: DType) -> Fallible<Vec<Check>> {
     let row = |output| {
         let problem = Problem::new(record, dtype)?.about(output);
         let width = problem.inputs[0].dims()[2];
-        Ok(ablated(record, &problem, 0)?[..width].to_vec())
+        Ok(ablated(&problem, 0)?[..width].to_vec())
     };
     let rows: Vec<Vec<f64>> = (0..outputs).map(row).collect::<Fallible<_>>()?;
     let shape = vec![rows.len(), rows[0].len()];
@@ -165,7 +156,11 @@ pub fn rollout(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>
 }
 
 /// Scores example by example, gathered into the inputs' shapes.
-fn each(record: &Record, dtype: DType, scores: impl Fn(&Problem, usize) -> Fallible<Vec<f64>>) -> Fallible<Vec<Check>> {
+pub fn each(
+    record: &Record,
+    dtype: DType,
+    scores: impl Fn(&Problem, usize) -> Fallible<Vec<f64>>,
+) -> Fallible<Vec<Check>> {
     let problem = Problem::new(record, dtype)?;
     let scores: Vec<_> = (0..problem.examples()).map(|b| scores(&problem, b)).collect::<Fallible<_>>()?;
     record.against("expected", &problem.gather(&scores), dtype)

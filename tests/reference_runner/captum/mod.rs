@@ -3,6 +3,7 @@
 mod absence;
 mod dummy;
 mod families;
+mod games;
 mod llm;
 mod methods;
 mod problem;

@@ -9,11 +9,19 @@ use super::toys::Toy;
 use crate::reference_runner::Fallible;
 use crate::reference_runner::value::Value;
 
+/// A function of `(n,total)`.
+type F<'a> = &'a dyn Fn(&Tensor) -> Result<Tensor>;
+
+/// A method of this crate that scores groups: f, x, x′, groups → one score per group.
+pub type ByGroups<'a> = &'a dyn Fn(F, &Tensor, &Tensor, &Groups) -> Result<Attribution>;
+
 /// A toy network, its inputs and baselines `(b,…)`, and which output is explained.
 pub struct Problem {
     toy: Toy,
     pub inputs: Vec<Tensor>,
     pub baselines: Vec<Tensor>,
+    /// Which elements are one feature; without it every element is one.
+    masks: Option<Vec<Tensor>>,
     /// Per example, the numbers that are given to the network and not explained.
     arguments: Vec<Vec<f64>>,
     target: Option<usize>,
@@ -32,8 +40,9 @@ impl Problem {
             return Err("`n_inputs` is not the number of inputs".into());
         }
         let baselines = spread(record.get("baseline").unwrap_or(&Json::from(0)), &inputs)?;
+        let masks = record.get("feature_mask").map(|mask| spread(mask, &inputs)).transpose()?;
         let target = record.get("target").map(|_| record.count("target")).transpose()?;
-        let problem = Self { toy, inputs, baselines, arguments: vec![], target };
+        let problem = Self { toy, inputs, baselines, masks, arguments: vec![], target };
         problem.with_arguments(record)
     }
 
@@ -67,6 +76,21 @@ impl Problem {
     /// Its baselines likewise.
     pub fn baseline(&self, example: usize) -> Result<Tensor> {
         side_by_side(&self.baselines, example)
+    }
+
+    /// Its features likewise: ids are shared by all inputs.
+    fn groups(&self, example: usize) -> Fallible<Groups> {
+        let x = self.x(example)?;
+        let Some(masks) = &self.masks else { return Ok(Groups::elements(&x)) };
+        let ids = Value::of(&side_by_side(masks, example)?)?.ids()?;
+        Ok(Groups::from_ids(&x, &ids.into_iter().map(|id| id as usize).collect::<Vec<_>>())?)
+    }
+
+    /// An example's scores of features, given to each of their elements.
+    pub fn by_groups(&self, example: usize, method: ByGroups) -> Fallible<Vec<f64>> {
+        let groups = self.groups(example)?;
+        let scores = method(&self.f(example), &self.x(example)?, &self.baseline(example)?, &groups)?.scores;
+        Ok(groups.spread(&scores)?)
     }
 
     /// `(n,total) → (n,)`: the explained output of an example.
