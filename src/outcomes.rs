@@ -81,6 +81,6 @@ impl Outcomes {
 
 /// How many variants of x to compute at once, where no gradient is kept.
 pub(crate) fn batch(x: &Tensor) -> usize {
-    const ELEMENTS: usize = 1 << 21;
-    (ELEMENTS / x.elem_count().max(1)).clamp(1, 64)
+    const ELEMENTS: usize = 1 << 22;
+    (ELEMENTS / x.elem_count().max(1)).clamp(1, 128)
 }
