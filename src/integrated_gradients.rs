@@ -146,10 +146,15 @@ fn scored(
     Ok(attribution)
 }
 
-/// Whether the tolerance holds for the whole and for every output.
+/// Whether the tolerance holds for the whole and for every output, where an output that was promised less than the mean of
+/// all counts as that: of nothing, no share can be kept.
 fn reached(attribution: &Attribution) -> bool {
-    let laws = attribution.outputs.iter().filter_map(|output| output.completeness);
-    laws.chain(attribution.completeness).all(|law| law.reached())
+    let laws: Vec<Completeness> = attribution.outputs.iter().filter_map(|output| output.completeness).collect();
+    let mean = laws.iter().map(|law| law.promised.abs()).sum::<f64>() / laws.len().max(1) as f64;
+    let holds = |law: &Completeness| {
+        law.reached() || law.tolerance.is_some_and(|tolerance| law.gap().abs() <= tolerance * mean)
+    };
+    attribution.completeness.is_none_or(|law| law.reached()) && laws.iter().all(holds)
 }
 
 /// ∫₀¹ ∇f(x′ + α(x − x′)) dα of every output by the rule, chunk by chunk.

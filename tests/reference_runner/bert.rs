@@ -4,19 +4,12 @@ use pellucid::model::{Bert, text::Text};
 use pellucid::prelude::*;
 
 use super::Fallible;
+use super::attention;
 use super::case::Run;
 use super::kinds::Got;
 use super::peer::{Explained, Peer};
 use super::units;
 use super::value::Value;
-
-/// Token ids of texts.
-pub fn tokenize(run: &Run) -> Fallible<Got> {
-    let bert = run.bert()?;
-    let texts = run.input("texts")?;
-    let ids = |(i, text): (usize, &String)| Ok((format!("ids{i}"), bert.read(text)?.ids().as_slice().into()));
-    texts.words()?.iter().enumerate().map(ids).collect()
-}
 
 /// Logits, the last hidden state, and every attention pattern.
 pub fn forward(run: &Run) -> Fallible<Got> {
@@ -28,19 +21,11 @@ pub fn forward(run: &Run) -> Fallible<Got> {
     Ok(got)
 }
 
-/// The last hidden state and attention patterns, whole, by layer, and by layer and head.
+/// The last hidden state and attention patterns.
 pub fn hidden(bert: &Bert, text: &Text) -> Fallible<Got> {
     let hidden = bert.hidden(text, &bert.embed(text)?.unsqueeze(0)?)?.squeeze(0)?;
-    let maps = Tensor::cat(&bert.attention(text)?, 0)?;
-    let mut got =
-        Got::from([("last_hidden_state".into(), Value::of(&hidden)?), ("attentions".into(), Value::of(&maps)?)]);
-    let (layers, heads, ..) = maps.dims4()?;
-    for layer in 0..layers {
-        got.insert(format!("attentions_layer{layer}"), Value::of(&maps.get(layer)?)?);
-        for head in 0..heads {
-            got.insert(format!("attention_layer{layer}_head{head}"), Value::of(&maps.get(layer)?.get(head)?)?);
-        }
-    }
+    let mut got = attention::fields(&bert.attention(text)?)?;
+    got.insert("last_hidden_state".into(), Value::of(&hidden)?);
     Ok(got)
 }
 

@@ -1,15 +1,17 @@
 //! A case of `cases.json`, and what a kind of case asks of it.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 
 use candle_core::DType;
-use pellucid::model::{Bert, text::Text};
+use pellucid::model::text::{Text, Tokenizer};
+use pellucid::model::{Bert, CausalLm};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value as Json};
 
 use super::Fallible;
-use super::suite::Suite;
+use super::suite::{Loader, Suite};
 use super::value::{Value, is_exact};
 
 /// A case as the file has it. Fields with an underscore are notes for people.
@@ -79,6 +81,14 @@ impl Run<'_> {
         self.case.params.get(name).and_then(Json::as_str).ok_or_else(|| format!("no word `{name}` in params").into())
     }
 
+    /// That a parameter says this.
+    pub fn says(&self, name: &str, sentence: &str) -> Fallible<()> {
+        match self.word(name)? {
+            said if said == sentence => Ok(()),
+            other => Err(format!("`{name}` says «{other}», which is another case").into()),
+        }
+    }
+
     /// A parameter that is a number.
     pub fn number(&self, name: &str) -> Fallible<f64> {
         self.case.params.get(name).and_then(Json::as_f64).ok_or_else(|| format!("no number `{name}` in params").into())
@@ -90,9 +100,51 @@ impl Run<'_> {
         Ok(count.ok_or_else(|| format!("no count `{name}` in params"))? as usize)
     }
 
-    /// The case's model.
+    /// A parameter that lists token ids.
+    pub fn ids(&self, name: &str) -> Fallible<Vec<u32>> {
+        Value::nested(self.case.params.get(name).ok_or_else(|| format!("no ids `{name}` in params"))?)?.ids()
+    }
+
+    /// The case's model, a BERT.
     pub fn bert(&self) -> Fallible<Bert> {
-        self.suite.bert(self.case.model.as_deref().ok_or("the case names no model")?, self.dtype)
+        self.model(Bert::load_with)
+    }
+
+    /// The case's model, a causal language model.
+    pub fn llm(&self) -> Fallible<CausalLm> {
+        self.model(CausalLm::load_with)
+    }
+
+    /// The case's model's tokenizer.
+    pub fn tokenizer(&self) -> Fallible<Tokenizer> {
+        match self.suite.architecture(self.name()?).ends_with("ForCausalLM") {
+            true => Ok(self.llm()?.tokenizer().clone()),
+            false => Ok(self.bert()?.tokenizer().clone()),
+        }
+    }
+
+    fn model<M: Any + Clone>(&self, load: Loader<M>) -> Fallible<M> {
+        self.suite.model(self.name()?, self.dtype, load)
+    }
+
+    fn name(&self) -> Fallible<&str> {
+        Ok(self.case.model.as_deref().ok_or("the case names no model")?)
+    }
+
+    /// The case's text as a causal language model reads it: exactly the ids and tokens it lists.
+    pub fn prompt(&self, llm: &CausalLm) -> Fallible<Text> {
+        let text = llm.read(&self.input("text")?.words()?[0])?;
+        self.same("input_ids", &text.ids().as_slice().into())?;
+        self.same_spelling("tokens", &text.ids(), llm)?;
+        Ok(text)
+    }
+
+    /// That tokens, if the case lists them as the vocabulary spells them, are these.
+    pub fn same_spelling(&self, name: &str, ids: &[u32], llm: &CausalLm) -> Fallible<()> {
+        let Some(tokens) = self.optional(name)? else { return Ok(()) };
+        let theirs: Vec<u32> =
+            tokens.words()?.iter().map(|token| llm.tokenizer().id(token)).collect::<Result<_, _>>()?;
+        if theirs == ids { Ok(()) } else { Err(format!("{name}: {ids:?}, and the case has {theirs:?}").into()) }
     }
 
     /// The case's text as the model reads it, padded if the case is: exactly the ids, types, mask and tokens it lists.

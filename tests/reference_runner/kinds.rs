@@ -13,9 +13,10 @@ use super::check::Check;
 use super::job::Job;
 use super::suite::Suite;
 use super::value::Value;
-use super::{Fallible, bert, files, rollout, sentence, units};
+use super::{Fallible, bert, causal, continuation, files, last_logit, rollout, sentence, tokens, units};
 
-/// Everything a case may expect, by field.
+/// Everything a case may expect, by field. A field that is reached in several ways is there several times, as
+/// `field, way`, and each must be right.
 pub type Got = BTreeMap<String, Value>;
 
 /// A kind of case: the inputs and parameters it knows, and the precisions it runs in.
@@ -30,6 +31,9 @@ struct Kind {
 const TEXT: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens"];
 const PATH: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens", "baseline_ids"];
 const PAIR: &[&str] = &["text", "input_ids", "tokens", "baseline_ids", "other_text", "other_ids"];
+const PROMPT: &[&str] = &["text", "input_ids", "tokens"];
+const SHAKEN: &[&str] = &["text", "input_ids", "tokens", "noise_unit"];
+const SAID: &[&str] = &["text", "input_ids", "tokens", "kept", "target_text", "target_ids", "target_tokens"];
 
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
@@ -38,7 +42,8 @@ const KINDS: &[Kind] = &[
            run: units::closed_form },
     Kind { name: "rollout_matrices", inputs: &["attentions"], params: &["head_fusion", "discard_ratio", "variant"],
            dtypes: &[F64], run: rollout::matrices },
-    Kind { name: "tokenize", inputs: &["texts"], params: &["add_special_tokens"], dtypes: &[F32], run: bert::tokenize },
+    Kind { name: "tokenize", inputs: &["texts"], params: &["add_special_tokens"], dtypes: &[F32], run: tokens::tokenize },
+    Kind { name: "chat_template", inputs: &["messages"], params: &["add_generation_prompt"], dtypes: &[F32], run: tokens::chat },
     Kind { name: "forward_classifier", inputs: TEXT, params: &["padding"], dtypes: &[F32, F64], run: bert::forward },
     Kind { name: "layer_ig_word_embeddings", inputs: PATH, dtypes: &[F32, F64], run: bert::integrated_gradients,
            params: &["target", "method", "n_steps", "layer", "attention_mask"] },
@@ -47,17 +52,37 @@ const KINDS: &[Kind] = &[
     Kind { name: "forward_sentence", inputs: TEXT, params: &["pooling"], dtypes: &[F32, F64], run: sentence::forward },
     Kind { name: "ig_cosine", inputs: PAIR, params: &["F", "method", "n_steps", "layer"], dtypes: &[F32, F64],
            run: sentence::cosine },
+    Kind { name: "forward_causal", inputs: PROMPT, params: &[], dtypes: &[F32, F64], run: causal::forward },
+    Kind { name: "ig_embeddings", inputs: PROMPT, dtypes: &[F32, F64], run: last_logit::integrated_gradients,
+           params: &["F", "method", "n_steps", "baseline", "target", "target_token"] },
+    Kind { name: "grad_at", inputs: PROMPT, params: &["alpha", "baseline", "target"], dtypes: &[F32, F64],
+           run: last_logit::gradient },
+    Kind { name: "embedding_ablation", inputs: PROMPT, params: &["target", "replacement", "drop"], dtypes: &[F32, F64],
+           run: last_logit::ablation },
+    Kind { name: "embedding_sensitivity", inputs: SHAKEN, params: &["target", "sigma", "draws", "rule"], dtypes: &[F32, F64],
+           run: last_logit::sensitivity },
+    Kind { name: "llm_gradient_attribution", inputs: SAID, dtypes: &[F32, F64], run: continuation::integrated_gradients,
+           params: &["F", "method", "n_steps", "layer", "skip_tokens", "baseline_id"] },
+    Kind { name: "llm_feature_ablation", inputs: SAID, dtypes: &[F32, F64], run: continuation::ablation,
+           params: &["skip_tokens", "baseline_id", "attr_target"] },
+    Kind { name: "llm_feature_ablation_prob", inputs: SAID, dtypes: &[F32, F64], run: continuation::ablation_of_probabilities,
+           params: &["skip_tokens", "baseline_id", "attr_target"] },
 ];
 
 /// Parameters that are sentences for people: what they may say, and what this runner then does.
 fn sentences(name: &str) -> Option<Json> {
     Some(match name {
-        "F" => json!([units::CLOSED_FORM, sentence::COSINE]),
-        "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings"]),
+        "F" => json!([units::CLOSED_FORM, sentence::COSINE, last_logit::LAST, continuation::LOG_PROBABILITY]),
+        "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings", "model.embed_tokens"]),
         "pooling" => json!(["mean over all tokens, then L2"]),
         "padding" => json!(["right"]),
         "attention_mask" => json!([null, "given"]),
-        "add_special_tokens" => json!([true]),
+        "add_special_tokens" => json!([true, "both"]),
+        "add_generation_prompt" => json!([true]),
+        "attr_target" => json!(["log_prob", "prob"]),
+        "replacement" => json!(["zero vector"]),
+        "drop" => json!(["base_logit - ablated_logit (positive: the token supports the target)"]),
+        "rule" => json!(["the same draws are added to one token at a time"]),
         "order" => json!(["last @ ... @ first"]),
         "discard_rule" => json!([rollout::DISCARD]),
         _ => return None,
@@ -102,13 +127,19 @@ fn checks(case: &Case, suite: &Suite) -> Fallible<Vec<Check>> {
     let mut checks = vec![];
     for &dtype in kind.dtypes {
         let got = (kind.run)(&Run { case, suite, dtype })?;
-        for (field, expected) in &case.expected {
-            let ours = got.get(field).ok_or_else(|| format!("the expected field `{field}` is not known"))?;
-            let tol = case.tolerance(field, dtype)?;
-            checks.push(Check::new(field, dtype, ours, &Value::decode(expected)?, tol));
+        for field in case.expected.keys() {
+            checks.extend(every_road(case, &got, field, dtype)?);
         }
     }
     Ok(checks)
+}
+
+/// A field, by every way it was reached.
+fn every_road(case: &Case, got: &Got, field: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    let (expected, tol) = (Value::decode(&case.expected[field])?, case.tolerance(field, dtype)?);
+    let ours = got.iter().filter(|(road, _)| road.split(", ").next() == Some(field));
+    let checks: Vec<_> = ours.map(|(road, ours)| Check::new(road, dtype, ours, &expected, tol)).collect();
+    if checks.is_empty() { Err(format!("the expected field `{field}` is not known").into()) } else { Ok(checks) }
 }
 
 fn known<'a>(what: &str, mut names: impl Iterator<Item = &'a String>, known: &[&str]) -> Fallible<()> {

@@ -1,18 +1,23 @@
 //! Reads a folder of reference cases, runs those the crate can, and says how far it is from each.
 
+mod attention;
 mod bert;
 mod captum;
 mod case;
+mod causal;
 mod check;
+mod continuation;
 mod files;
 mod job;
 mod kinds;
+mod last_logit;
 mod peer;
 pub mod pending;
 mod report;
 mod rollout;
 mod sentence;
 mod suite;
+mod tokens;
 mod units;
 mod value;
 

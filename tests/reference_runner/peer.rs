@@ -3,6 +3,7 @@
 use pellucid::prelude::*;
 
 use super::Fallible;
+use super::value::Value;
 
 /// A rule under Captum's name, and a number of steps.
 #[derive(Clone, Copy)]
@@ -41,12 +42,36 @@ impl Peer {
     /// Integrated Gradients as Captum would return it.
     pub fn explain(&self, f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor) -> Fallible<Explained> {
         let ours = integrated_gradients(&f, x, baseline, &Steps::new(self.rule, self.steps))?;
+        let ends = ends(f, x, baseline)?;
+        self.explained(ours, (ends[0], ends[1]))
+    }
+
+    /// The same of several outputs explained together: their sum, and each.
+    pub fn explain_each(
+        &self,
+        f: impl Fn(&Tensor) -> Result<Tensor>,
+        x: &Tensor,
+        baseline: &Tensor,
+    ) -> Fallible<(Explained, Vec<Explained>)> {
+        let ours = integrated_gradients(&f, x, baseline, &Steps::new(self.rule, self.steps))?;
+        let ends = ends(f, x, baseline)?;
+        let (at_x, at_baseline) = ends.split_at(ours.outputs.len());
+        let each = (0..ours.outputs.len()).map(|j| self.explained(ours.output(j)?, (at_x[j], at_baseline[j])));
+        let each = each.collect::<Fallible<_>>()?;
+        Ok((self.explained(ours, (at_x.iter().sum(), at_baseline.iter().sum()))?, each))
+    }
+
+    fn explained(&self, ours: Attribution, ends: (f64, f64)) -> Fallible<Explained> {
         let law = ours.completeness.ok_or("Integrated Gradients without completeness")?;
         let scores = ours.scores.iter().map(|score| score * self.factor()).collect();
-        let ends = f(&Tensor::stack(&[x, baseline], 0)?)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         let delta = law.got * self.factor() - law.promised;
-        Ok(Explained { attribution: Attribution { scores, ..ours }, delta, ends: (ends[0], ends[1]) })
+        Ok(Explained { attribution: Attribution { scores, outputs: vec![], ..ours }, delta, ends })
     }
+}
+
+/// f at x, and then at the baseline.
+fn ends(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor) -> Fallible<Vec<f64>> {
+    Ok(Value::of(&f(&Tensor::stack(&[x, baseline], 0)?)?)?.numbers()?.to_vec())
 }
 
 /// Attributions, Captum's convergence delta Σ − (f(x) − f(x′)), and f(x), f(x′).

@@ -25,9 +25,7 @@ pub fn forward(run: &Run) -> Fallible<Got> {
 
 /// Integrated Gradients of [`COSINE`] over the word embeddings.
 pub fn cosine(run: &Run) -> Fallible<Got> {
-    if run.word("F")? != COSINE {
-        return Err("another function".into());
-    }
+    run.says("F", COSINE)?;
     let bert = run.bert()?;
     let (text, other) = (run.text(&bert)?, bert.read(&run.input("other_text")?.words()?[0])?);
     run.same("other_ids", &other.ids().as_slice().into())?;

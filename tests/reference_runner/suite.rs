@@ -1,5 +1,6 @@
 //! The folder's models, each loaded once per precision.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -10,11 +11,14 @@ use serde_json::Value as Json;
 use super::Fallible;
 use crate::common::minilm;
 
+/// How a type of model is loaded from a folder.
+pub type Loader<M> = fn(&str, &Load) -> Result<M>;
+
 /// A reference folder.
 pub struct Suite {
     folder: PathBuf,
     models: Json,
-    loaded: RefCell<BTreeMap<(String, bool), Bert>>,
+    loaded: RefCell<BTreeMap<(String, bool), Box<dyn Any>>>,
 }
 
 impl Suite {
@@ -28,15 +32,15 @@ impl Suite {
         self.models[model]["arch"].as_str().unwrap_or_default().into()
     }
 
-    /// A model in `f32` or `f64`.
-    pub fn bert(&self, model: &str, dtype: DType) -> Fallible<Bert> {
-        let key = (model.to_owned(), dtype == DType::F64);
-        if let Some(bert) = self.loaded.borrow().get(&key) {
-            return Ok(bert.clone());
+    /// A model in `f32` or `f64`, of the type that `load` loads.
+    pub fn model<M: Any + Clone>(&self, name: &str, dtype: DType, load: Loader<M>) -> Fallible<M> {
+        let key = (name.to_owned(), dtype == DType::F64);
+        if let Some(model) = self.loaded.borrow().get(&key) {
+            return Ok(model.downcast_ref::<M>().ok_or("the model is of another type")?.clone());
         }
-        let bert = Bert::load_with(&self.path(model)?, &Load { dtype, ..Load::default() })?;
-        self.loaded.borrow_mut().insert(key, bert.clone());
-        Ok(bert)
+        let model = load(&self.path(name)?, &Load { dtype, ..Load::default() })?;
+        self.loaded.borrow_mut().insert(key, Box::new(model.clone()));
+        Ok(model)
     }
 
     fn path(&self, model: &str) -> Fallible<String> {

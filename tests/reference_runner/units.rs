@@ -23,9 +23,7 @@ pub fn quadrature(run: &Run) -> Fallible<Got> {
 
 /// Integrated Gradients of [`CLOSED_FORM`].
 pub fn closed_form(run: &Run) -> Fallible<Got> {
-    if run.word("F")? != CLOSED_FORM {
-        return Err("another function".into());
-    }
+    run.says("F", CLOSED_FORM)?;
     let [x, baseline, c, u] = ["x", "baseline", "c", "u"].map(|name| run.input(name).and_then(|v| v.tensor(run.dtype)));
     let (c, u) = (c?, u?);
     let f = |x: &Tensor| {

@@ -186,7 +186,7 @@ impl<T: Real> Head<'_, T> {
     }
 
     /// Those that belong to the tokens of this pass.
-    fn new<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
+    fn now<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
         Matrix::new(&square[self.shape.first_position()..], self.shape.tokens, self.shape.tokens, self.keys())
     }
 
@@ -216,7 +216,7 @@ impl Block for Attention {
         each_head::<T>(self, shape, |head, row| {
             head.pattern(&qkv, row, &mut pattern);
             let y = &mut y[head.out(row)..];
-            matmul(y, width, false, T::one(), head.new(&pattern), head.packed(&qkv, row, head.v), shape.threads);
+            matmul(y, width, false, T::one(), head.now(&pattern), head.packed(&qkv, row, head.v), shape.threads);
             if let Some(before) = head.before(head.v) {
                 matmul(y, width, true, T::one(), head.old(&pattern), before, shape.threads);
             }
@@ -236,7 +236,7 @@ impl Block for Attention {
             head.pattern(qkv, row, &mut pattern);
             head.against_all(&mut slope, T::one(), dy, head.before(head.v), v);
             softmax_backward(&pattern, &mut slope, head.keys());
-            let (a, s) = (head.new(&pattern), head.new(&slope));
+            let (a, s) = (head.now(&pattern), head.now(&slope));
             let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
                 matmul(&mut out[row * width + part..], width, true, scale, a, b, shape.threads);
             };

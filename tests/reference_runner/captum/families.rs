@@ -2,8 +2,8 @@
 
 use candle_core::DType::{self, F32, F64};
 
-use super::methods;
 use super::record::Record;
+use super::{absence, llm, methods};
 use crate::reference_runner::Fallible;
 use crate::reference_runner::check::Check;
 
@@ -21,6 +21,9 @@ const COMMON: &[&str] = &[
     "name", "kind", "model", "method", "expected", "tolerance", "numpy_value",
     "source", "notes", "reproduced_in_numpy", "numpy_max_abs_err", "captum_tolerance", "assertion",
 ];
+
+/// What a case about a toy language model may have.
+const FIELDS: &[&str] = &["target", "template", "values", "target_text", "prompt_ids", "target_ids", "high_precision"];
 
 const BOTH: &[DType] = &[F32, F64];
 
@@ -43,6 +46,18 @@ const FAMILIES: &[Family] = &[
              fields: &["input", "baseline", "n_inputs", "target", "sliding_window_shapes", "strides"] },
     Family { prefix: "attention rollout: A=mean heads; A+I; row-normalise; A_L...A_1", fields: &["input"], dtypes: BOTH,
              run: methods::rollout },
+    Family { prefix: "LLMAttribution(", fields: FIELDS, dtypes: BOTH, run: llm::by_fields },
+    Family { prefix: "RemoteLLMAttribution(", fields: FIELDS, dtypes: BOTH, run: llm::by_fields },
+    Family { prefix: "log p(target token | prompt, previous target tokens), unperturbed prompt", fields: FIELDS, dtypes: BOTH,
+             run: llm::log_probs },
+    Family { prefix: "same, all four features absent", fields: FIELDS, dtypes: BOTH, run: llm::log_probs_of_none },
+    Family { prefix: "LLMGradientAttribution(LayerIntegratedGradients(emb))", dtypes: BOTH, run: llm::by_embeddings,
+             fields: &["target", "baseline", "n_steps", "prompt_text", "prompt_ids", "target_ids", "seq_attr",
+                       "expected_convergence_delta"] },
+    Family { prefix: "to_model_input(perturbed)", fields: &["input", "perturbed", "mask"], dtypes: BOTH, run: absence::template },
+    Family { prefix: "format_attr", fields: &["input"], dtypes: BOTH, run: absence::spread },
+    Family { prefix: "TextTokenInput.to_model_input(perturbed)", dtypes: BOTH, run: absence::tokens,
+             fields: &["input", "baseline", "perturbed", "skip_tokens"] },
     Family { prefix: "vit-explain rollout, discard 0", fields: &["input"], dtypes: BOTH, run: methods::rollout },
 ];
 

@@ -171,6 +171,7 @@ fn each(record: &Record, dtype: DType, scores: impl Fn(&Problem, usize) -> Falli
     record.against("expected", &problem.gather(&scores), dtype)
 }
 
-fn nothing_more(rest: &str) -> Fallible<()> {
+/// That a method's name ends here.
+pub fn nothing_more(rest: &str) -> Fallible<()> {
     if rest.is_empty() { Ok(()) } else { Err(format!("the rest of the method, `{rest}`, is not known").into()) }
 }

@@ -1,9 +1,13 @@
 //! Captum's own test numbers, on its toy networks.
 
+mod absence;
+mod dummy;
 mod families;
+mod llm;
 mod methods;
 mod problem;
 mod record;
+mod template;
 mod toys;
 
 use serde_json::Value as Json;
