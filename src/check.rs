@@ -3,11 +3,13 @@
 //! A wrong answer is no error. It gets a verdict that says what differs; an answer that fails gets its own error back.
 
 mod bert_sentiment;
+mod inside_llama;
 mod integrated_gradients;
 
 use maud::html;
 
 pub use bert_sentiment::{leave_one_out, turning_word, words};
+pub use inside_llama::{head_that_looks, parting_prompt, words_zeroed};
 pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
 
 use crate::show::Show;
