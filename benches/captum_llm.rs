@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! python3 -m venv target/peers && target/peers/bin/pip install -r benches/peers/requirements.txt
-//! cargo bench --bench captum_llm               # or -- matrix, row, ablation
+//! cargo bench --bench captum_llm               # or -- ablation, or continuation
 //! ```
 //!
 //! `PELLUCID_PEERS` names another Python environment. Both sides read the same folder: a prompt of 64 tokens, a continuation
-//! of 16. *matrix*: Integrated Gradients, 50 Gauss–Legendre steps, every input token × every output token. *row*: the same
-//! for the continuation as a whole, which Captum has only as the sum of the matrix. *ablation*: every input token replaced
-//! by token 0, one at a time. Every round runs each side once; the figures are medians.
+//! of 16. *ablation*: every input token replaced by token 0, one at a time. *continuation*: Integrated Gradients, 50
+//! Gauss–Legendre steps; ours as the matrix of every input token × every output token, with one walk back through the graph
+//! per output token, and as the row of the continuation as a whole, with one in all. Captum has the row only as the sum of
+//! the matrix. Every round runs each side once; the figures are medians.
 
 mod common;
 
@@ -20,9 +21,11 @@ use pellucid::prelude::*;
 const THREADS: &str = "2";
 const SCRIPT: &str = "captum_llm.py";
 
-/// A task, Captum's settings to try, and rounds.
-const TASKS: [(&str, &[&str], usize); 3] =
-    [("matrix", &["batch-10"], 3), ("row", &["batch-10"], 3), ("ablation", &["one-pass"], 7)];
+/// A race: its name, our tasks in it, Captum's task and setting, and rounds.
+const RACES: [(&str, &[&str], [&str; 2], usize); 2] = [
+    ("ablation", &["ablation"], ["ablation", "one-pass"], 7),
+    ("continuation", &["row", "matrix"], ["matrix", "batch-10"], 2),
+];
 
 fn main() -> Fallible<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama_25m").to_string_lossy().into_owned();
@@ -35,17 +38,18 @@ fn main() -> Fallible<()> {
     if !Path::new(&folder).join("tokenizer.json").is_file() {
         peer(SCRIPT, &[&folder, "make", "", THREADS])?.status()?;
     }
-    for (task, settings, rounds) in
-        TASKS.iter().filter(|task| arguments.is_empty() || arguments.contains(&task.0.into()))
-    {
-        println!("{task}");
-        let mut racers = vec![Racer::start("pellucid", &mut ourselves(&["serve", task])?)?];
-        for setting in *settings {
-            let name = format!("Captum, {setting}");
-            racers.push(Racer::start(&name, &mut peer(SCRIPT, &[&folder, task, setting, THREADS])?)?);
+    for (name, ours, [task, setting], rounds) in RACES {
+        if arguments.is_empty() || arguments.iter().any(|argument| argument == name) {
+            println!("{name}");
+            let theirs =
+                Racer::start(&format!("Captum, {setting}"), &mut peer(SCRIPT, &[&folder, task, setting, THREADS])?)?;
+            let ours =
+                ours.iter().map(|task| Racer::start(&format!("pellucid, {task}"), &mut ourselves(&["serve", task])?));
+            let mut racers = ours.collect::<Fallible<Vec<_>>>()?;
+            racers.push(theirs);
+            race(&mut racers, rounds)?;
+            report(&racers);
         }
-        race(&mut racers, *rounds)?;
-        report(&racers);
     }
     Ok(())
 }

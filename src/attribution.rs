@@ -98,7 +98,7 @@ pub struct Completeness {
     pub promised: f64,
     /// Σ scores.
     pub got: f64,
-    /// |got − promised| / |promised|; a promise smaller than the rounding floor counts as the floor.
+    /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that.
     pub relative_gap: f64,
     /// What rounding alone may contribute: ε·√n·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic and n
     /// the number of steps. A gap of this size says nothing about the steps.
@@ -115,7 +115,7 @@ impl Completeness {
         let (promised, got) = (ends.0 - ends.1, scores.iter().sum::<f64>());
         let sizes = ends.0.abs() + ends.1.abs() + scores.iter().map(|s| s.abs()).sum::<f64>();
         let rounding_floor = epsilon(dtype) * (steps as f64).sqrt() * sizes;
-        let relative_gap = relative(got - promised, promised, rounding_floor);
+        let relative_gap = relative(got - promised, promised, epsilon(dtype) * (ends.0.abs() + ends.1.abs()));
         Self { promised, got, relative_gap, rounding_floor, steps, tolerance }
     }
 
@@ -138,8 +138,8 @@ impl Completeness {
     }
 }
 
-fn relative(gap: f64, promised: f64, rounding_floor: f64) -> f64 {
-    gap.abs() / promised.abs().max(rounding_floor).max(f64::MIN_POSITIVE)
+fn relative(gap: f64, promised: f64, least: f64) -> f64 {
+    gap.abs() / promised.abs().max(least).max(f64::MIN_POSITIVE)
 }
 
 fn epsilon(dtype: DType) -> f64 {

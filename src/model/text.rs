@@ -290,16 +290,26 @@ impl Tokenizer {
                  `continuation(&prompt, \"…\")`",
             ));
         }
-        let mut tokens = Vec::with_capacity(ids.len());
-        let mut text = String::new();
+        let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
+        let (mut text, mut whole) = (String::new(), 0);
         for (i, &id) in ids.iter().enumerate() {
+            tokens.push(Token {
+                text: "\u{fffd}".into(),
+                id,
+                start: text.len(),
+                end: text.len(),
+                word: None,
+                special: false,
+            });
             let longer = self.engine.decode(&ids[..=i], false).map_err(Error::argument)?;
-            let start = longer.len().min(text.len());
-            let piece = longer.get(start..).unwrap_or("").to_string();
-            let special = self.special.contains(&id);
-            tokens.push(Token { text: piece, id, start, end: longer.len(), word: None, special });
-            text = longer;
+            if longer.ends_with('\u{fffd}') {
+                continue; // within a character, which later tokens will complete
+            }
+            let piece = longer.get(text.len()..).unwrap_or_default().to_string();
+            spell(&mut tokens[whole..], &piece, text.len()..longer.len());
+            (text, whole) = (longer, i + 1);
         }
+        tokens.iter_mut().for_each(|token| token.special = self.special.contains(&token.id));
         number_words(&text, &mut tokens);
         Ok(Continuation { prompt: prompt.clone(), text, tokens })
     }
@@ -361,6 +371,16 @@ impl Tokenizer {
         }
         number_words(source, &mut tokens);
         tokens
+    }
+}
+
+/// Tokens that make a piece of text together: the first is shown as the piece, those that go on within its last character as
+/// `…` and that character.
+fn spell(tokens: &mut [Token], piece: &str, place: Range<usize>) {
+    let last = piece.chars().last().map_or(String::new(), |letter| format!("…{letter}"));
+    for (i, token) in tokens.iter_mut().enumerate() {
+        (token.start, token.end) = (place.start, place.end);
+        token.text = if i == 0 { piece.into() } else { last.clone() };
     }
 }
 

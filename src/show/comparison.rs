@@ -85,7 +85,8 @@ fn scale(attribution: &Attribution) -> f64 {
 fn cell(score: f64, scale: f64) -> Markup {
     let colour = diverging(score / scale);
     let sign = if score < 0.0 { " text-decoration: underline;" } else { "" };
-    let style = format!("text-align: right; background-color: {}; color: {};{sign}", hex(colour), text_on(colour));
+    let (ground, ink) = (hex(colour), text_on(colour));
+    let style = format!("text-align: right; padding: 0 0.8em; background-color: {ground}; color: {ink};{sign}");
     html! { td style=(style) { (beside(score, scale)) } }
 }
 
@@ -112,7 +113,7 @@ impl Show for Comparison {
                     tr { th {} @for column in &self.columns { th style="text-align: right; padding: 0 0.8em" { (column.0) } } }
                     @for row in &self.rows {
                         tr {
-                            td style="text-align: left" { (row.name) }
+                            td style="text-align: left; padding-right: 0.8em" { (row.name) }
                             @for (column, scale) in scales.iter().enumerate() {
                                 @match self.score(row, column) { Some(score) => (cell(score, *scale)), None => td {} }
                             }

@@ -45,8 +45,8 @@ fn verdict(law: &Completeness) -> String {
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
         None if law.relative_gap > 0.1 => {
-            "; a gap this large asks for more steps, or for `grad_check`: do rows of f talk to \
-                                           each other, or is a gradient lost on the way?"
+            "; a gap this large asks for more steps, for another baseline (from zero, norms make f jump), or for `grad_check`: do \
+             rows of f talk to each other, or is a gradient lost on the way?"
                 .into()
         }
         None => String::new(),
