@@ -23,7 +23,7 @@ fn explain(method: &str, llm: &CausalLm, prompt: &Text, said: &Continuation, fir
     let words = Parts::words(prompt)?;
     match method {
         "integrated gradients" => {
-            integrated_gradients(f, &x, &blank, &Steps::gauss_legendre(50))?.over(prompt)?.words()
+            integrated_gradients(f, &x, &blank, &Steps::gauss_legendre(20))?.over(prompt)?.words()
         }
         "gradient × input" => gradient_x_input(f, &x)?.over(prompt)?.words(),
         "feature ablation" => feature_ablation(f, &x, &blank, &Groups::rows(&x))?.over(prompt)?.words(),
