@@ -5,12 +5,14 @@
 mod bert_sentiment;
 mod inside_llama;
 mod integrated_gradients;
+mod llm_attribution;
 
 use maud::html;
 
 pub use bert_sentiment::{leave_one_out, turning_word, words};
 pub use inside_llama::{head_that_looks, parting_prompt, words_zeroed};
 pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
+pub use llm_attribution::{plays_chess, rather_than, removed};
 
 use crate::show::Show;
 use crate::{Error, Result};
