@@ -89,7 +89,7 @@ pub mod prelude {
     pub use crate::model::text::{Continuation, Text, Token};
     pub use crate::model::{Baseline, Bert, CausalLm, Load, Message, Sampling};
     pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Matrix, Series, Show};
-    pub use crate::zoo::{Biography, Facts, Question, RoleKind, Sentence, Truth};
+    pub use crate::zoo::{Biography, Decided, Facts, Question, RoleKind, Sentence, Truth};
     pub use crate::{
         Attribution, Coalitions, Completeness, Convergence, Error, Features, Groups, HeadFusion, Lime, Noise, Output,
         Permutations, Quadrature, Result, Rollout, Steps, Target, ablate, convergence, embedding_sensitivity,

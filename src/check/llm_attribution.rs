@@ -65,7 +65,9 @@ fn plays(prompt: &str) -> Outcome {
     let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
     let (old, new) = (words(PROMPT), words(prompt));
     let changed = old.iter().zip(&new).filter(|(old, new)| old != new).count();
-    require(old.len() == new.len() && changed <= 1, || "Change one word of Michael's prompt, and leave the rest.".into())?;
+    require(old.len() == new.len() && changed <= 1, || {
+        "Change one word of Michael's prompt, and leave the rest.".into()
+    })?;
     require(changed == 1, || "This is Michael's prompt. Which of its words sends him abroad?".into())?;
     let llm = CausalLm::load(MODEL)?;
     let said = llm.generate(&llm.read(prompt)?, &Sampling::greedy(60))?;
@@ -95,7 +97,8 @@ pub fn removed(answer: impl Fn(&CausalLm, &Continuation) -> Result<Vec<f64>>) ->
         })?;
         same(&format!("The drops of «{}»", said.text().trim()), &got, &wanted, 1e-3)
     };
-    let texts = [(PROMPT, " painting"), ("Meet Laura, a pilot from Boston, Ohio. On weekends, she enjoys", " knitting")];
+    let texts =
+        [(PROMPT, " painting"), ("Meet Laura, a pilot from Boston, Ohio. On weekends, she enjoys", " knitting")];
     let praise = "The same drops as `Parts` finds: prompts of other lengths, and not one gradient.";
     Verdict::new(texts.into_iter().try_for_each(same_drops).map(|()| praise.into()))
 }

@@ -329,10 +329,18 @@ impl Tokenizer {
         self.text(format!("{first} {second}"), &encoding, first.len() + 1)
     }
 
-    /// The number of a token in the vocabulary.
+    /// The number of a token: as the vocabulary spells it (`[MASK]`, `Ġthe`), or as text has it (` the`).
+    ///
+    /// Errors: it is no token, or text of several.
     pub fn id(&self, token: &str) -> Result<u32> {
-        let unknown = || Error::argument(format!("the vocabulary has no token `{token}`"));
-        self.engine.token_to_id(token).ok_or_else(unknown)
+        if let Some(id) = self.engine.token_to_id(token) {
+            return Ok(id);
+        }
+        let encoding = self.engine.encode(token, false).map_err(Error::argument)?;
+        match encoding.get_ids() {
+            [id] if self.engine.decode(&[*id], false).is_ok_and(|text| text == token) => Ok(*id),
+            _ => Err(Error::argument(format!("the vocabulary has no token `{token}`"))),
+        }
     }
 
     /// A token of the vocabulary by itself, as padding is.

@@ -1,5 +1,6 @@
 //! Curves and bars, before they are drawn.
 
+use super::drawing::shortened;
 use super::law::law;
 use super::strip::names;
 use crate::attribution::Attribution;
@@ -74,7 +75,7 @@ impl Attribution {
     /// The scores as bars, in the text's order.
     pub fn bars(&self) -> Chart {
         let bars = names(self).into_iter().zip(self.scores.iter().copied()).collect();
-        Chart::bars(&format!("{}, {}", self.method, self.target), "score", bars).note(&law(self))
+        Chart::bars(&shortened(&format!("{}, {}", self.method, self.target), 80), "score", bars).note(&law(self))
     }
 }
 

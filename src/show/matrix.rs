@@ -38,7 +38,7 @@ impl Matrix {
 
 const CELL: (f64, f64) = (46.0, 21.0);
 /// So many columns fit on a page.
-const COLUMNS: usize = 17;
+const COLUMNS: usize = 20;
 
 fn draw(attribution: &Attribution) -> String {
     let names = names(attribution);
@@ -48,15 +48,17 @@ fn draw(attribution: &Attribution) -> String {
     let panels = names.len().div_ceil(COLUMNS).max(1);
     let across = names.len().div_ceil(panels);
     let side = left(attribution);
+    let width = (side + CELL.0 * across as f64 + 60.0).max(420.0);
+    let title = format!("{}, {}", attribution.method, attribution.target);
     let body = html! {
-        text x="8" y="18" font-size="13" font-weight="bold" { (attribution.method) ", " (shortened(&attribution.target, 90)) }
+        text x="8" y="18" font-size="13" font-weight="bold" { (shortened(&title, (width / 7.8) as usize)) }
         @for i in 0..panels {
             g transform=(format!("translate(0 {})", 20.0 + i as f64 * panel)) {
                 (self::panel(attribution, &names, i * across..((i + 1) * across).min(names.len()), side, top))
             }
         }
     };
-    document((side + CELL.0 * across as f64 + 60.0).max(420.0), 26.0 + panel * panels as f64, body)
+    document(width, 26.0 + panel * panels as f64, body)
 }
 
 /// How much room the names of the outputs take.

@@ -116,16 +116,15 @@ fn signed(x: f64) -> String {
     beside(x, x)
 }
 
-/// A number with its sign, to as many decimals as give the largest of its kind four significant digits.
+/// A number with its sign, to as many decimals as give the largest of its kind four significant digits; 0 if nothing is
+/// left of it then.
 fn beside(x: f64, largest: f64) -> String {
     let largest = if largest.abs() > f64::MIN_POSITIVE { largest.abs() } else { 0.0 };
-    if x == 0.0 {
-        return "0".into();
-    }
     let decimals = if largest == 0.0 { 3.0 } else { (3.0 - largest.log10().floor()).clamp(0.0, 7.0) };
-    match largest {
+    let text = match largest {
         extreme if extreme != 0.0 && !(1e-4..1e6).contains(&extreme) => format!("{x:+.2e}"),
         _ => format!("{x:+.*}", decimals as usize),
-    }
-    .replace('-', "−")
+    };
+    let nothing = !text.contains(|digit: char| ('1'..='9').contains(&digit));
+    if nothing { "0".into() } else { text.replace('-', "−") }
 }
