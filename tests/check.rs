@@ -112,3 +112,84 @@ fn turning_word() {
     fails(check::turning_word("The film was bad."), "% positive; I want");
     fails(check::turning_word(""), "the text is empty");
 }
+
+#[test]
+fn rather_than() {
+    let total = |llm: &CausalLm, said: &Continuation, x: &Tensor| Ok::<_, Error>(llm.log_probs(said, x)?.sum(1)?);
+    fails(check::rather_than(|llm, one, _, x| total(llm, one, x)), "");
+    passes(check::rather_than(|llm, one, other, x| Ok((total(llm, one, x)? - total(llm, other, x)?)?)));
+    fails(
+        check::rather_than(|llm, one, other, x| Ok((total(llm, other, x)? - total(llm, one, x)?)?)),
+        "The other way round",
+    );
+    let cut = |llm: &CausalLm, one: &Continuation, other: &Continuation, x: &Tensor| {
+        Ok((total(llm, one, x)? - total(llm, other, x)?)?.detach())
+    };
+    fails(check::rather_than(cut), "No gradient");
+}
+
+#[test]
+fn plays_chess() {
+    let prompt = |place: &str| format!("Michael works as a software engineer in {place}. In his free time, he enjoys");
+    fails(check::plays_chess(&prompt("Austin, Texas")), "");
+    passes(check::plays_chess(&prompt("Boston, Texas")));
+    fails(check::plays_chess(&prompt("Austin, Nevada")), "Now he enjoys");
+}
+
+fn removals(llm: &CausalLm, said: &Continuation, gone: impl Fn(&Token) -> bool) -> Result<Vec<f64>> {
+    let tokens = said.prompt().tokens();
+    let without = |i: Option<usize>| -> Vec<u32> {
+        let kept = tokens.iter().enumerate().filter(|(j, token)| Some(*j) != i || !gone(token));
+        kept.map(|(_, token)| token.id).collect()
+    };
+    let prompts: Vec<_> = std::iter::once(None).chain((0..tokens.len()).map(Some)).map(without).collect();
+    let values = llm.log_probs_after(&prompts, said)?.sum(1)?.to_vec1::<f32>()?;
+    Ok(values[1..].iter().map(|value| f64::from(values[0] - value)).collect())
+}
+
+#[test]
+fn removed() {
+    fails(check::removed(|_, said| Ok(vec![0.0; said.prompt().len()])), "");
+    passes(check::removed(|llm, said| removals(llm, said, |token| !token.special)));
+    fails(check::removed(|llm, said| removals(llm, said, |_| true)), "");
+}
+
+fn most_looked_at(patterns: &[Tensor], from: usize, to: usize) -> Result<(usize, usize)> {
+    let mut best = (0, 0, -1.0);
+    for (layer, pattern) in patterns.iter().enumerate() {
+        for (head, weight) in pattern.i((0, .., from, to))?.to_vec1::<f32>()?.into_iter().enumerate() {
+            if weight > best.2 {
+                best = (layer, head, weight);
+            }
+        }
+    }
+    Ok((best.0, best.1))
+}
+
+#[test]
+fn head_that_looks() {
+    fails(check::head_that_looks(|_, _, _| Ok((0, 0))), "another one with");
+    passes(check::head_that_looks(most_looked_at));
+    fails(check::head_that_looks(|_, _, _| Ok((9, 0))), "");
+}
+
+#[test]
+fn parting_prompt() {
+    let prompt = |state: &str| format!("Anna works as a nurse in Denver, {state}. In her free time, she enjoys");
+    fails(check::parting_prompt(&prompt("Colorado")), "Both go on with");
+    passes(check::parting_prompt(&prompt("Florida")));
+}
+
+#[test]
+fn words_zeroed() {
+    let drops = |llm: &CausalLm, text: &Text| -> Result<Vec<(String, f64)>> {
+        let (x, parts) = (llm.embed(text)?, Parts::words(text)?);
+        let logits = llm.logits(&x.unsqueeze(0)?)?.squeeze(0)?.to_vec1::<f32>()?;
+        let top = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap();
+        let f = |x: &Tensor| Target::Logit(top).of(&llm.logits(x)?);
+        let drops = feature_ablation(f, &x, &x.zeros_like()?, &parts.groups(&x)?)?.over_parts(&parts)?;
+        Ok(drops.tokens().iter().zip(&drops.scores).map(|(token, drop)| (token.text.clone(), *drop)).collect())
+    };
+    fails(check::words_zeroed(|_, _| Ok(vec![])), "");
+    passes(check::words_zeroed(drops));
+}

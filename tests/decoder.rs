@@ -69,7 +69,7 @@ fn teacher_forced_cached_and_batched_roads_agree() -> Result<()> {
 }
 
 #[test]
-fn variants_computed_as_a_tree_are_the_variants_alone() -> Result<()> {
+fn variants_that_share_their_beginning_are_the_variants_alone() -> Result<()> {
     let llm = CausalLm::load_with(LLAMA, &Load::f64())?;
     let prompt = llm.read(PROMPT)?;
     let said = llm.continuation(&prompt, " painting, traveling")?;
@@ -152,5 +152,108 @@ fn attention_looks_back_only_and_rows_sum_to_one() -> Result<()> {
         let t = text.len();
         assert_eq!(pattern.i((0, 0, 0, 1..t))?.max_all()?.to_scalar::<f32>()?, 0.0);
     }
+    Ok(())
+}
+
+fn said<T>(result: Result<T>) -> String {
+    result.map_or_else(|error| error.to_string(), |_| "no error".into())
+}
+
+#[test]
+fn what_cannot_be_explained_has_its_answer() -> Result<()> {
+    let llm = CausalLm::load(LLAMA)?;
+    let prompt = llm.read(PROMPT)?;
+    assert!(said(llm.read("")).contains("the text is empty"));
+    assert!(said(llm.read("word ".repeat(300))).contains("256 positions"));
+    assert!(said(llm.continuation(&prompt, "")).contains("the continuation is empty"));
+    assert!(said(llm.continuation(&prompt, "word ".repeat(250))).contains("256 positions"));
+    assert!(said(llm.read([0xff])).contains("byte 0 is 0xff"));
+    let painting = llm.continuation(&prompt, " painting")?;
+    assert!(said(painting.span("chess")).contains("does not say «chess»") && painting.span(" ").is_err());
+    assert!(said(llm.baseline(&prompt, &Baseline::token("no such token"))).contains("has no token"));
+    assert!(said(llm.baseline(&prompt, &Baseline::id(5000))).contains("out of range"));
+    assert!(llm.baseline(&prompt, &Baseline::token(" he")).is_ok(), "a token is found as text has it");
+
+    let x = llm.embed(&prompt)?;
+    assert!(said(llm.log_probs(&painting, &x)).contains("(n, t, 128)"));
+    assert!(said(llm.log_probs(&painting, &x.narrow(0, 0, 3)?.unsqueeze(0)?)).contains("the prompt's"));
+    assert!(said(llm.log_probs_after(&[], &painting)).contains("no prompts"));
+    assert!(said(llm.log_probs_after(&[vec![]], &painting)).contains("nothing is left"));
+    let nowhere = llm.logits_hooked(&x.unsqueeze(0)?, &mut Edit::ablate(Site::AttnOut(7)));
+    assert!(said(nowhere).contains("layer 7 is out of range"));
+    assert!(said(llm.generate(&prompt, &Sampling::greedy(0))).contains("at least one token"));
+    assert!(said(llm.generate(&prompt, &Sampling::random(3, -1.0, 0))).contains("temperature"));
+    assert!(said(llm.generate(&prompt, &Sampling::random(3, 1.0, 0).top_p(0.0))).contains("top_p"));
+    let done = llm.read(format!("{PROMPT}{SAID}"))?;
+    assert!(said(llm.generate(&done, &Sampling::greedy(5))).contains("ends the text at once"));
+    Ok(())
+}
+
+/// A copy of the embedded model with another tokenizer or configuration, and without a chat template.
+fn altered(change: impl Fn(&std::path::Path) -> Result<()>) -> Result<tempfile::TempDir> {
+    let (from, folder) = (concat!(env!("CARGO_MANIFEST_DIR"), "/src/zoo/tiny-llama-facts"), tempfile::tempdir()?);
+    for file in ["config.json", "model.safetensors", "tokenizer.json"] {
+        std::fs::copy(format!("{from}/{file}"), folder.path().join(file))?;
+    }
+    change(folder.path())?;
+    Ok(folder)
+}
+
+#[test]
+fn folders_that_do_not_fit_have_their_answer() -> Result<()> {
+    let load = |folder: &tempfile::TempDir| CausalLm::load(&folder.path().to_string_lossy());
+    let plain = altered(|_| Ok(()))?;
+    assert!(said(load(&plain)?.chat(&[Message::user("Hello")])).contains("has no chat template"));
+
+    let words = altered(|folder| {
+        let tokenizer = r#"{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "Whitespace"},
+            "post_processor": null, "decoder": null, "truncation": null, "padding": null,
+            "model": {"type": "WordLevel", "unk_token": "<unk>", "vocab": {"<unk>": 0, "he": 1, "paints": 2}}}"#;
+        Ok(std::fs::write(folder.join("tokenizer.json"), tokenizer)?)
+    })?;
+    let llm = load(&words)?;
+    let prompt = llm.read("he")?;
+    assert!(llm.continuation(&prompt, "paints").is_ok());
+    assert!(said(llm.continuation(&prompt, "sings")).contains("cannot express «sings»"));
+
+    let configured = |from: &str, to: &str| {
+        altered(|folder| {
+            let path = folder.join("config.json");
+            let config = std::fs::read_to_string(&path)?;
+            assert!(config.contains(from));
+            Ok(std::fs::write(&path, config.replace(from, to))?)
+        })
+    };
+    let bert = configured("\"model_type\": \"llama\"", "\"model_type\": \"bert\"")?;
+    assert!(said(load(&bert)).contains("`bert`") && said(load(&bert)).contains("causal language models"));
+    let yarn = configured("\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"")?;
+    assert!(said(load(&yarn)).contains("rope_type `yarn` is not known"));
+    let wide = configured("\"hidden_size\": 128", "\"hidden_size\": 96")?;
+    assert!(said(load(&wide)).contains("Do config.json and the weights belong together?"));
+    assert!(
+        said(load(&configured("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")?)).contains("there is no tensor")
+    );
+    Ok(())
+}
+
+#[test]
+fn a_template_is_explained_by_its_fields() -> Result<()> {
+    let llm = CausalLm::load(LLAMA)?;
+    let fields = vec![
+        Field::new("name", "Michael").or("Sarah").or("Oscar"),
+        Field::new("work", "software engineer").or("nurse").or("pilot"),
+        Field::new("city", "Austin").or("Miami").or("Boston"),
+    ];
+    let parts = Parts::template("{name} works as a {work} in {city}, Texas. In his free time, he enjoys", fields)?;
+    assert_eq!(parts.source(), PROMPT);
+    let prompt = llm.read(parts.source())?;
+    let said = llm.continuation(&prompt, " painting, traveling")?;
+    let f = |present: &Tensor| llm.log_probs_with(&parts, present, &said);
+    let (all, none) = (parts.all()?, parts.none()?);
+    let why = shapley_values(f, &all, &none, &Groups::elements(&all))?.over_parts(&parts)?.toward(&said)?;
+    assert_eq!(why.span(said.span("painting")?)?.top(1)[0].0, "software engineer");
+    assert_eq!(why.span(said.span("traveling")?)?.top(1)[0].0, "Austin");
+    assert!(why.completeness.is_some_and(|law| law.gap().abs() < 1e-6));
+    assert!(Parts::template("{name}", vec![]).is_err() && Parts::template("x", vec![Field::new("a", "b")]).is_err());
     Ok(())
 }

@@ -30,8 +30,7 @@ use crate::{Error, Result};
 /// A causal language model of any size: Llama 2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, in safetensors or GGUF.
 ///
 /// Cheap to clone. A forward takes token embeddings `(n,t,c)`, so that they can be interpolated, ablated and
-/// differentiated. Where no gradient is asked for, n variants of one text are computed as a tree: what they share at
-/// their beginning is computed once.
+/// differentiated. Where no gradient is asked for, what n variants of one text share at their beginning is computed once.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -318,8 +317,8 @@ impl CausalLm {
     fn check(&self, x: &Tensor) -> Result<usize> {
         let c = self.0.config.hidden_size;
         match *x.dims() {
-            [_, t, channels] if channels == c && t > 0 => Ok(t),
-            _ => Err(Error::shape("the embeddings", format!("(n, t, {c})"), x.dims())),
+            [n, t, channels] if channels == c && n > 0 && t > 0 => Ok(t),
+            _ => Err(Error::shape("the embeddings", format!("(n, t, {c}), none of them 0"), x.dims())),
         }
     }
 

@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 
 use super::CausalLm;
+use crate::Result;
 use crate::model::blocks::{Chain, Stage};
-use crate::model::hook::{Hook, Record, Site};
+use crate::model::hook::{Clear, Hook, Record, Site};
 use crate::tensor::numbers;
-use crate::{Error, Result};
 
 /// The queries, keys and values of the tokens so far, `(1,p,·)` for each layer: a KV cache. Empty before the first token.
 #[derive(Clone, Default)]
@@ -31,6 +31,14 @@ impl Past {
             }
         }
     }
+
+    /// Its first tokens alone.
+    fn first(&self, tokens: usize) -> Result<Self> {
+        match tokens {
+            0 => Ok(Self::default()),
+            _ => Ok(Self(self.0.iter().map(|past| past.narrow(1, 0, tokens)).collect::<candle_core::Result<_>>()?)),
+        }
+    }
 }
 
 impl CausalLm {
@@ -45,79 +53,38 @@ impl CausalLm {
 
     /// Embeddings `(n,t,c)` → `tail` of the last block's output at `count` tokens of each example, from the one where it
     /// starts.
+    ///
+    /// Where no gradient is asked for, the last variant goes first, and of the others only what follows their common
+    /// beginning with it is computed: variants in the order of their changes share much.
     pub(super) fn run(&self, x: &Tensor, starts: &[usize], count: usize, tail: Vec<Stage>) -> Result<Tensor> {
-        if x.dim(0)? == 0 {
-            return Err(Error::shape("the embeddings", "(n, t, c), n at least 1", x.dims()));
+        let n = x.dim(0)?;
+        let (Some(&last), false, true) = (starts.last(), x.track_op(), n > 1) else {
+            return self.blocks_at(x, &Past::default(), starts, count, tail);
+        };
+        let (hidden, past) = self.extend(&Past::default(), &x.narrow(0, n - 1, 1)?)?;
+        let shared = shared_beginnings(x)?;
+        let mut outcomes = Vec::new();
+        // A graphics processor has more to gain from one large batch than from what is shared.
+        let together = if x.device().is_cpu() { TOGETHER } else { n };
+        for from in (0..n - 1).step_by(together) {
+            let some = from..(from + together).min(n - 1);
+            let known = some.clone().map(|i| shared[i].min(starts[i])).min().unwrap_or(0);
+            let rest = x.narrow(0, from, some.len())?.narrow(1, known, x.dim(1)? - known)?;
+            let starts: Vec<usize> = starts[some].iter().map(|start| start - known).collect();
+            outcomes.push(self.blocks_at(&rest, &past.first(known)?, &starts, count, tail.clone())?);
         }
-        match x.track_op() {
-            true => self.blocks_at(x, &Past::default(), starts, count, tail),
-            false => self.branch(&Variants::new(x)?, &Past::default(), starts, count, &tail),
-        }
-    }
-
-    /// The variants as a tree: what all share becomes past; if the halves share more, each goes on by itself.
-    fn branch(&self, of: &Variants, past: &Past, starts: &[usize], count: usize, tail: &[Stage]) -> Result<Tensor> {
-        let first = starts.iter().copied().min().unwrap_or(0);
-        let shared = of.shared().min(first);
-        if of.len() > 1 && shared > 0 {
-            let (_, past) = self.extend(past, &of.x.narrow(0, 0, 1)?.narrow(1, 0, shared)?)?;
-            let starts: Vec<usize> = starts.iter().map(|start| start - shared).collect();
-            return self.branch(&of.after(shared)?, &past, &starts, count, tail);
-        }
-        let half = of.len() / 2;
-        if of.len() > Variants::LEAF {
-            let (left, right) = (of.some(0, half)?, of.some(half, of.len() - half)?);
-            if left.shared().max(right.shared()).min(first) >= Variants::WORTH {
-                let (near, far) = starts.split_at(half);
-                let halves =
-                    [self.branch(&left, past, near, count, tail)?, self.branch(&right, past, far, count, tail)?];
-                return Ok(Tensor::cat(&halves, 0)?);
-            }
-        }
-        self.blocks_at(&of.x, past, starts, count, tail.to_vec())
+        outcomes.push(Chain::new(tail).forward(&hidden.narrow(1, last, count)?, None, &mut Clear)?);
+        Ok(Tensor::cat(&outcomes, 0)?)
     }
 }
 
-/// Variants of one text, `(n,t,c)`, in the order they were given.
-struct Variants {
-    x: Tensor,
-    /// For each variant but the first, how many tokens it shares at its beginning with the one before it.
-    shared: Vec<usize>,
-}
+/// So many variants are computed at a time on a CPU, from where the first of them differs.
+const TOGETHER: usize = 4;
 
-impl Variants {
-    /// So few variants are not divided further.
-    const LEAF: usize = 4;
-    /// So many shared tokens are worth a division.
-    const WORTH: usize = 4;
-
-    fn new(x: &Tensor) -> Result<Self> {
-        let (n, t, _) = x.dims3()?;
-        if n < 2 {
-            return Ok(Self { x: x.clone(), shared: Vec::new() });
-        }
-        let apart = (x.narrow(0, 1, n - 1)? - x.narrow(0, 0, n - 1)?)?.abs()?.max(2)?;
-        let same = |row: &[f64]| row.iter().position(|&distance| distance != 0.0).unwrap_or(t);
-        Ok(Self { x: x.clone(), shared: numbers(&apart)?.chunks(t).map(same).collect() })
-    }
-
-    fn len(&self) -> usize {
-        self.shared.len() + 1
-    }
-
-    /// How many tokens all variants share at their beginning.
-    fn shared(&self) -> usize {
-        self.shared.iter().copied().min().unwrap_or(0)
-    }
-
-    /// The variants without their first tokens.
-    fn after(&self, tokens: usize) -> Result<Self> {
-        let x = self.x.narrow(1, tokens, self.x.dim(1)? - tokens)?;
-        Ok(Self { x, shared: self.shared.iter().map(|shared| shared - tokens).collect() })
-    }
-
-    /// `count` variants from one on.
-    fn some(&self, from: usize, count: usize) -> Result<Self> {
-        Ok(Self { x: self.x.narrow(0, from, count)?, shared: self.shared[from..from + count - 1].to_vec() })
-    }
+/// For each variant, how many tokens it shares at its beginning with the last one.
+fn shared_beginnings(x: &Tensor) -> Result<Vec<usize>> {
+    let (n, t, _) = x.dims3()?;
+    let apart = x.broadcast_sub(&x.narrow(0, n - 1, 1)?)?.abs()?.max(2)?;
+    let same = |row: &[f64]| row.iter().position(|&distance| distance != 0.0).unwrap_or(t);
+    Ok(numbers(&apart)?.chunks(t).map(same).collect())
 }
