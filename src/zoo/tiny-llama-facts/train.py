@@ -23,6 +23,10 @@ Training hides tokens, words and sentences and asks for the answer that the rest
 an answer whose deciding words are not all in sight is drawn at random. The models thereby learn
 what <unk>, a zero embedding or a gap means, which makes each of them a fair baseline.
 
+The folders hold the models after some 1250 steps of the schedule below: sure of the biographies and
+the facts, and right in about seven of ten questions, whose subject they do not always read. A whole
+run goes on to 3500 steps, overwrites them, and is held to stricter checks at its end.
+
 Run it here; one CPU core needs about twenty minutes for each model:
 
     pip install -r requirements.txt
