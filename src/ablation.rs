@@ -255,6 +255,9 @@ fn sensitivity(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise)
         return Err(Error::argument("a standard deviation needs at least two draws"));
     }
     let rows = x.dims().first().copied().unwrap_or(0);
+    if rows == 0 {
+        return Err(Error::shape("x", "(t, …), t at least 1", x.dims()));
+    }
     let draws: Vec<Tensor> =
         (0..rows).map(|row| noise.draw(&mut rng, &x.narrow(0, row, 1)?, noise.draws)).collect::<Result<_>>()?;
     let shaken = |range: Range<usize>| {

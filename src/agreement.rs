@@ -34,9 +34,13 @@ pub fn rank_correlation(a: &[f64], b: &[f64]) -> Result<f64> {
 
 /// The place of every number among all, from 0; equal numbers share the mean of their places.
 fn ranks(values: &[f64]) -> Vec<f64> {
-    let below = |x: f64| values.iter().filter(|&&other| other < x).count() as f64;
-    let equal = |x: f64| values.iter().filter(|&&other| other == x).count() as f64;
-    values.iter().map(|&x| below(x) + (equal(x) - 1.0) / 2.0).collect()
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = |x: &f64| {
+        let (below, up_to) = (sorted.partition_point(|other| other < x), sorted.partition_point(|other| other <= x));
+        (below + up_to - 1) as f64 / 2.0
+    };
+    values.iter().map(rank).collect()
 }
 
 fn deviations(values: &[f64]) -> Vec<f64> {
@@ -69,7 +73,7 @@ pub(crate) fn same_features(a: &Attribution, b: &Attribution) -> bool {
         _ => {
             let places =
                 |of: &Attribution| of.tokens().iter().filter(|token| !token.special).map(place).collect::<Vec<_>>();
-            !a.tokens().is_empty() && !b.tokens().is_empty() && places(a) == places(b)
+            !a.tokens().is_empty() && a.features.text() == b.features.text() && places(a) == places(b)
         }
     }
 }

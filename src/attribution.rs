@@ -83,6 +83,14 @@ pub enum Features {
 }
 
 impl Features {
+    /// The text they are parts of; `None` for elements.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Tokens { text, .. } | Self::Words { text, .. } | Self::Spans { text, .. } => Some(text),
+            Self::Elements { .. } => None,
+        }
+    }
+
     fn tokens(&self) -> &[Token] {
         match self {
             Self::Tokens { tokens, .. } | Self::Words { tokens, .. } | Self::Spans { tokens, .. } => tokens,

@@ -91,7 +91,7 @@ pub(crate) fn values_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Re
     floating(x)?;
     let y = f(x)?;
     let n = x.dims().first().copied().unwrap_or(0);
-    if !matches!(*y.dims(), [rows] | [rows, _] if rows == n) {
+    if !matches!(*y.dims(), [rows] | [rows, _] if rows == n && !y.dims().contains(&0)) {
         let wanted = format!("({n},), one number per row, or ({n}, o), one for each of o outputs");
         return Err(Error::shape("the function's output", wanted, y.dims()));
     }

@@ -112,7 +112,7 @@ fn attribute(
     let ends = Outcomes::of(f, "", 2, 2, &|_| Ok(Tensor::stack(&[x, baseline], 0)?))?;
     let mut count = steps.first();
     loop {
-        let gradients = path_gradients(f, x, baseline, steps, count)?;
+        let gradients = path_gradients(f, x, baseline, steps, count, ends.columns().len())?;
         let attribution = scored(&gradients, x, baseline, &ends, &|ends, scores| {
             Completeness::new((ends[0], ends[1]), scores, x.dtype(), count, steps.tolerance)
         })?;
@@ -164,18 +164,18 @@ fn path_gradients(
     baseline: &Tensor,
     steps: &Steps,
     count: usize,
+    outputs: usize,
 ) -> Result<Vec<Tensor>> {
     let (alphas, weights) = steps.quadrature.nodes(count)?;
     let chunk = steps.chunk.unwrap_or_else(|| fitting(x));
     let mut progress = Progress::new("integrated gradients, steps", count);
-    let mut totals: Vec<Tensor> = Vec::new();
+    let mut totals = vec![x.zeros_like()?; outputs];
     for (alphas, weights) in alphas.chunks(chunk).zip(weights.chunks(chunk)) {
         each_gradient(f, &interpolate(baseline, x, alphas)?, &mut |output, gradients| {
             let part = riemann_sum(&gradients, weights)?;
-            match totals.get_mut(output) {
-                Some(total) => *total = (&*total + part)?,
-                None => totals.push(part),
-            }
+            let other = || Error::argument("the function has more outputs for some inputs than for others");
+            let total = totals.get_mut(output).ok_or_else(other)?;
+            *total = (&*total + part)?;
             Ok(())
         })?;
         progress.advance(alphas.len());

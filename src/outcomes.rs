@@ -38,9 +38,12 @@ impl Outcomes {
 
     fn append(&mut self, values: &Tensor) -> Result<()> {
         let outputs = values.dims().get(1).copied().unwrap_or(1);
-        self.several = values.rank() == 2;
-        self.columns.resize(outputs.max(self.columns.len()), Vec::new());
-        if self.columns.len() != outputs {
+        let several = values.rank() == 2;
+        if self.columns.is_empty() {
+            self.columns.resize(outputs, Vec::new());
+            self.several = several;
+        }
+        if self.columns.len() != outputs || self.several != several {
             return Err(Error::argument("the function has more outputs for some inputs than for others"));
         }
         for row in numbers(values)?.chunks(outputs) {

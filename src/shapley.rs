@@ -4,7 +4,7 @@
 //! v(S) = f(x with the groups outside S ← x′). Shapley 1953; Lundberg & Lee 2017, arXiv 1705.07874, eq. 4.
 
 use candle_core::Tensor;
-use linfa_linalg::qr::LeastSquaresQrInto;
+use linfa_linalg::qr::{LeastSquaresQrInto, QR};
 use ndarray::{Array2, ArrayView1, Axis};
 use rand::SeedableRng;
 use rand::seq::{SliceRandom, index};
@@ -131,7 +131,8 @@ pub fn shapley_sampling(
     let outcomes = play(&f, "Shapley sampling, coalitions", x, baseline, groups, &present)?;
     let scores = |v: &[f64]| {
         let mut sums = vec![0.0; g];
-        for (order, between) in orders.iter().zip(v[2..].chunks(g.max(2) - 1).chain([&[][..]])) {
+        for (k, order) in orders.iter().enumerate() {
+            let between = &v[2 + k * (g - 1)..2 + (k + 1) * (g - 1)];
             let values: Vec<f64> = std::iter::once(v[0]).chain(between.iter().copied()).chain([v[1]]).collect();
             order.iter().zip(values.windows(2)).for_each(|(&player, step)| sums[player] += step[1] - step[0]);
         }
@@ -182,7 +183,7 @@ impl Coalitions {
 /// Σφ = f(x) − f(x′), which is put into the equations and not merely weighted. Coalitions are drawn in pairs with their
 /// complements; if `count` allows for all 2^g − 2, they are all taken and the values are exact.
 ///
-/// Errors: fewer coalitions than groups; groups that overlap; those of [`ablate`](crate::ablate).
+/// Errors: fewer coalitions than 2(g − 1), or such as cannot tell the groups apart; groups that overlap; those of [`ablate`](crate::ablate).
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -200,9 +201,10 @@ pub fn kernel_shap(
     coalitions: &Coalitions,
 ) -> Result<Attribution> {
     let g = groups.len();
-    if g > 1 && coalitions.count < g {
+    let least = 2 * g.saturating_sub(1);
+    if coalitions.count < least {
         return Err(Error::argument(format!(
-            "{} coalitions cannot tell {g} groups apart: draw at least {g}, better ten times as many",
+            "{} coalitions cannot tell {g} groups apart: draw at least {least}, better ten times as many",
             coalitions.count
         )));
     }
@@ -253,9 +255,13 @@ fn nearest_linear_game(present: &Present, weights: &[f64], v: &[f64]) -> Result<
     let left = Array2::from_shape_fn((rows, g - 1), |(row, i)| weights[row].sqrt() * (is(row, i) - is(row, g - 1)));
     let right: Vec<f64> = (0..rows).map(|row| weights[row].sqrt() * (v[row] - none - is(row, g - 1) * gain)).collect();
     let right = ArrayView1::from(&right).insert_axis(Axis(1)).to_owned();
-    let solved = left.least_squares_into(right).map_err(|_| {
-        Error::argument("the coalitions that were drawn cannot tell the groups apart: draw more of them")
-    })?;
+    let few = |_| Error::argument("the coalitions that were drawn cannot tell the groups apart: draw more of them");
+    let (_, r) = left.qr().map_err(few)?.into_decomp();
+    let (least, most) = r.diag().iter().fold((f64::MAX, 0f64), |(low, high), x| (low.min(x.abs()), high.max(x.abs())));
+    if least <= 1e-9 * most {
+        return Err(few(linfa_linalg::LinalgError::NonInvertible));
+    }
+    let solved = left.least_squares_into(right).map_err(few)?;
     let mut scores = solved.column(0).to_vec();
     scores.push(gain - scores.iter().sum::<f64>());
     Ok(scores)

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// The values as `f64`, whatever the tensor's shape, device and precision.
 pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
-    Ok(x.detach().flatten_all()?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec1()?)
+    Ok(x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
 /// Errors if a value is NaN or infinite.

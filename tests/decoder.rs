@@ -257,3 +257,31 @@ fn a_template_is_explained_by_its_fields() -> Result<()> {
     assert!(Parts::template("{name}", vec![]).is_err() && Parts::template("x", vec![Field::new("a", "b")]).is_err());
     Ok(())
 }
+
+/// A tokenizer of the kind of Llama 2's: it puts a space, `▁`, before whatever it reads, and takes it away in front.
+const METASPACE: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "post_processor": null,
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": true, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false}],
+    "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]},
+    "pre_tokenizer": null,
+    "decoder": {"type": "Sequence", "decoders": [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"}, {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "dropout": null, "unk_token": "<unk>", "continuing_subword_prefix": null,
+        "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true, "ignore_merges": false,
+        "vocab": {"<unk>": 0, "<0x0A>": 1, "▁": 2, "h": 3, "e": 4, "s": 5, "i": 6, "n": 7, "g": 8, ",": 9,
+            "he": 10, "▁he": 11, "in": 12, "ing": 13, "sing": 14, "▁sing": 15, "▁sings": 16},
+        "merges": ["h e", "▁ he", "i n", "in g", "s ing", "▁ sing", "▁sing s"]}}"#;
+
+#[test]
+fn continuations_begin_as_they_are_written_in_every_kind_of_vocabulary() -> Result<()> {
+    let folder = altered(|folder| Ok(std::fs::write(folder.join("tokenizer.json"), METASPACE)?))?;
+    let llm = CausalLm::load(&folder.path().to_string_lossy())?;
+    let prompt = llm.read("he")?;
+    assert_eq!(prompt.ids(), [11]);
+    assert_eq!(llm.continuation(&prompt, " sings, he")?.ids(), [16, 9, 11]);
+    assert_eq!(llm.continuation(&prompt, "sing")?.ids(), [14]);
+    let said = llm.continuation(&prompt, ", he")?;
+    assert_eq!(said.ids(), [9, 11]);
+    assert_eq!(said.tokens().iter().map(|token| token.text.as_str()).collect::<Vec<_>>(), [",", " he"]);
+    Ok(())
+}

@@ -51,8 +51,17 @@ fn kernel_shap_is_exact_with_all_coalitions_and_near_with_some() -> Result<()> {
     let some = kernel_shap(game, &x, &zero, &groups, &Coalitions::new(24, 3))?;
     assert!(far(&some.scores, &FAIR) < 1.5, "{:?}", some.scores);
     assert!(some.completeness.is_some_and(|law| law.gap().abs() < 1e-9));
-    let one = kernel_shap(|x| Ok(x.sum(1)?), &x, &zero, &Groups::from_ids(&x, &[0; 5])?, &Coalitions::new(1, 0))?;
-    assert_eq!(one.scores, [15.0]);
+    Ok(())
+}
+
+#[test]
+fn a_player_alone_gets_everything() -> Result<()> {
+    let (x, zero, _) = input()?;
+    let (all, sum) = (Groups::from_ids(&x, &[0; 5])?, |x: &Tensor| Ok(x.sum(1)?));
+    assert_eq!(shapley_values(sum, &x, &zero, &all)?.scores, [15.0]);
+    assert_eq!(shapley_sampling(sum, &x, &zero, &all, &Permutations::new(5, 0))?.scores, [15.0]);
+    assert_eq!(kernel_shap(sum, &x, &zero, &all, &Coalitions::new(1, 0))?.scores, [15.0]);
+    assert!((lime(sum, &x, &zero, &all, &Lime::new(50, 0))?.scores[0] - 15.0).abs() < 0.5);
     Ok(())
 }
 

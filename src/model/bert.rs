@@ -357,6 +357,7 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
         Stage::At(Site::ResidPre(l)),
         Stage::Residual(vec![
             Stage::Linear(Linear::stacked(&qkv)?),
+            Stage::At(Site::Qkv(l)),
             Stage::Attention(Attention::new(config.num_attention_heads)?, Site::Pattern(l)),
             Stage::Linear(linear("attention.output.dense", c, c)?),
             Stage::At(Site::AttnOut(l)),

@@ -160,7 +160,10 @@ impl Checkpoint {
     /// How conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` or a GGUF file's header says.
     pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         const FILE: &str = "chat_template.jinja";
-        let config = self.tokenizer_config()?;
+        let config = match (self.tokenizer_config()?, &self.files) {
+            (serde_json::Value::Null, Files::Gguf(gguf, _)) => gguf.named_tokens()?,
+            (config, _) => config,
+        };
         let template = match (self.file(FILE)?, &self.files) {
             (Some(bytes), _) => {
                 let text = String::from_utf8(bytes.into_owned());

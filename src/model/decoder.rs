@@ -24,7 +24,7 @@ use super::hook::{Clear, Hook, Record, Site};
 use super::parts::Parts;
 use super::text::{Continuation, Text, Tokenizer};
 use super::weights::Weights;
-use crate::tensor::numbers;
+use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// A causal language model of any size: Llama 2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, in safetensors or GGUF.
@@ -90,11 +90,17 @@ impl CausalLm {
         if let Some(problem) = config.problem() {
             return Err(broken(&problem));
         }
-        let rope = Stage::Rope(config.rope().map_err(|error| broken(&error))?);
         let weights = checkpoint.weights()?.with_prefix("model.");
+        let rope = Stage::Rope(config.rope(rope_factors(&weights, &config)?).map_err(|error| broken(&error))?);
         let (c, v) = (config.hidden_size, config.vocab_size);
         let words = weights.embedding("embed_tokens", v, c)?;
-        let tied = config.tie_word_embeddings || !weights.contains("lm_head.weight");
+        let tied = config.tie_word_embeddings;
+        if !tied && !weights.contains("lm_head.weight") {
+            return Err(broken(
+                &"the weights have no `lm_head`, and nothing here ties it to the embeddings: this is a backbone, an embedding \
+                  model or a classifier, and no causal language model",
+            ));
+        }
         let model = Model {
             name: source.into(),
             kind,
@@ -296,8 +302,11 @@ impl CausalLm {
     }
 
     /// The k most probable next tokens and their probabilities.
+    ///
+    /// Errors: logits that are not finite.
     pub fn predict(&self, text: &Text, k: usize) -> Result<Vec<(String, f64)>> {
         let logits = self.logits(&self.embed(text)?.unsqueeze(0)?)?.squeeze(0)?;
+        finite("a logit", &numbers(&logits)?)?;
         let probabilities = numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
@@ -339,7 +348,7 @@ impl CausalLm {
     /// The same, and then `tail`, at `count` tokens of each example from the one where it starts. After the last attention
     /// only these are worked on.
     fn blocks_at(&self, x: &Tensor, past: &Past, starts: &[usize], count: usize, tail: Vec<Stage>) -> Result<Tensor> {
-        let Some((last, before)) = self.0.blocks.split_last() else { return Ok(x.clone()) };
+        let (last, before) = self.0.blocks.split_last().ok_or_else(|| Error::argument("a model without layers"))?;
         let mut x = x.clone();
         for (l, block) in before.iter().enumerate() {
             x = past.attend(&block.attention, l, &x, &mut Clear)?;
@@ -376,6 +385,12 @@ fn architecture(checkpoint: &Checkpoint) -> Result<String> {
             known: "causal language models of the kinds `llama`, `mistral`, `qwen2` and `qwen3`".into(),
         }),
     }
+}
+
+/// What a GGUF file divides the rotary frequencies by, if it does.
+fn rope_factors(weights: &Weights, config: &Config) -> Result<Option<Vec<f64>>> {
+    const NAME: &str = "rope_freqs.weight";
+    weights.contains(NAME).then(|| numbers(&weights.get(config.head_dim() / 2, NAME)?)).transpose()
 }
 
 /// The tokens that end a text: generation_config.json's, or else config.json's.

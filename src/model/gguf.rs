@@ -89,6 +89,7 @@ impl Gguf {
             "rope_theta": self.number(&key("rope.freq_base")).unwrap_or(10000.0),
             "rope_scaling": self.rope_scaling(&kind)?,
             "eos_token_id": self.number("tokenizer.ggml.eos_token_id").ok().map(|id| id as u64),
+            "tie_word_embeddings": !self.content.tensor_infos.contains_key("output.weight"),
             "rope_pairs": if kind == "llama" { "neighbours" } else { "halves" },
         }))
     }
@@ -99,7 +100,7 @@ impl Gguf {
             Ok(rule) if rule == "none" => Ok(Json::Null),
             Ok(rule) => Ok(json!({
                 "rope_type": rule,
-                "factor": self.number(&format!("{kind}.rope.scaling.factor")).unwrap_or(1.0),
+                "factor": self.number(&format!("{kind}.rope.scaling.factor"))?,
             })),
         }
     }
@@ -131,7 +132,7 @@ impl Gguf {
             "added_tokens": self.added_tokens(&tokens)?,
             "normalizer": if rules == "qwen2" { json!({"type": "NFC"}) } else { Json::Null },
             "pre_tokenizer": split,
-            "post_processor": self.frame(&tokens),
+            "post_processor": self.frame(&tokens, rules == "llama-bpe"),
             "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
             "model": {
                 "type": "BPE", "vocab": vocabulary, "merges": self.words("tokenizer.ggml.merges")?,
@@ -152,11 +153,18 @@ impl Gguf {
         Ok(added.collect())
     }
 
-    /// The token that every text begins with, if there is one.
-    fn frame(&self, tokens: &[String]) -> Json {
+    /// The names of the tokens that a chat template may use, as `tokenizer_config.json` has them.
+    pub fn named_tokens(&self) -> Result<Json> {
+        let tokens = self.words("tokenizer.ggml.tokens")?;
+        let token = |key: &str| tokens.get(self.number(&format!("tokenizer.ggml.{key}_token_id")).ok()? as usize);
+        Ok(json!({"bos_token": token("bos"), "eos_token": token("eos")}))
+    }
+
+    /// The token that every text begins with, if there is one. Llama 3's older files do not say that there is.
+    fn frame(&self, tokens: &[String], usual: bool) -> Json {
         let wanted = self.content.metadata.get("tokenizer.ggml.add_bos_token").and_then(|value| value.to_bool().ok());
         let first = self.number("tokenizer.ggml.bos_token_id").ok().map(|id| id as usize);
-        match first.filter(|_| wanted == Some(true)).and_then(|id| Some((id, tokens.get(id)?))) {
+        match first.filter(|_| wanted.unwrap_or(usual)).and_then(|id| Some((id, tokens.get(id)?))) {
             None => Json::Null,
             Some((id, token)) => json!({
                 "type": "TemplateProcessing",

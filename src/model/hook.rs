@@ -18,7 +18,7 @@ pub enum Site {
     Embed,
     /// `blocks.L.resid_pre`: the block's input, `(n,t,c)`.
     ResidPre(usize),
-    /// `blocks.L.attn.qkv`: queries, keys and values side by side as a decoder's attention reads them, `(n,t,(h+2k)·d)`.
+    /// `blocks.L.attn.qkv`: queries, keys and values side by side as attention reads them, `(n,t,(h+2k)·d)`.
     Qkv(usize),
     /// `blocks.L.attn.pattern`: the attention pattern, `(n,h,t,t)`, rows sum to one.
     Pattern(usize),

@@ -14,7 +14,9 @@ use crate::{Error, Result};
 ///
 /// Which are there is a row of ones and zeros, `(s,)` for s parts. A function of such rows is explained like any other,
 /// from [`none`](Self::none) to [`all`](Self::all): `feature_ablation`, `shapley_sampling`, `kernel_shap` and `lime` then
-/// *remove* parts from the text. To *replace* them instead, by a token or by zeros, give [`groups`](Self::groups) and a
+/// *remove* parts from the text. Something must be left of it: where a model's tokenizer puts no token in front, as
+/// Qwen's does not, leave some words out of the parts ([`spans`](Self::spans)) or converse
+/// ([`CausalLm::chat`](crate::model::CausalLm::chat)). To *replace* them instead, by a token or by zeros, give [`groups`](Self::groups) and a
 /// baseline to the same methods over embeddings.
 ///
 /// ```

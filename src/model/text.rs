@@ -189,6 +189,9 @@ impl std::fmt::Display for Continuation {
     }
 }
 
+/// What text is read after, where it matters that something stands before it.
+const LINE: &str = "\n";
+
 /// Turns text into tokens as the checkpoint's own tokenizer does, never padding and never cutting.
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
@@ -265,19 +268,45 @@ impl Tokenizer {
     /// Errors: not UTF-8; empty; text that the vocabulary cannot express, so that the model could never have said it.
     pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
         let text = utf8(text.as_ref())?;
-        let encoding = self.engine.encode(text, false).map_err(Error::argument)?;
-        if encoding.is_empty() {
+        let (tokens, back) = match self.after_a_line(text)? {
+            Some(tokens) => (tokens, text.to_string()),
+            None => {
+                let encoding = self.engine.encode(text, false).map_err(Error::argument)?;
+                let back = self.engine.decode(encoding.get_ids(), false).map_err(Error::argument)?;
+                (self.tokens(text, &encoding, 0), back)
+            }
+        };
+        if tokens.is_empty() {
             return Err(Error::argument("the continuation is empty: there is nothing to explain"));
         }
-        let back = self.engine.decode(encoding.get_ids(), false).map_err(Error::argument)?;
-        if back.trim_start() != text.trim_start() {
+        if back != text {
             return Err(Error::argument(format!(
                 "this vocabulary cannot express «{text}»: read back, its tokens say «{back}», so the model could never have \
                  said it. Leave out what differs"
             )));
         }
-        let tokens = self.tokens(text, &encoding, 0);
         Ok(Continuation { prompt: prompt.clone(), text: text.to_string(), tokens })
+    }
+
+    /// The tokens of a text as they follow other text: some tokenizers put a space in front of whatever they read, so it is
+    /// read after a line break, which is then left out. `None` if the text and the break grow together, or the tokens do not
+    /// say the text.
+    fn after_a_line(&self, text: &str) -> Result<Option<Vec<Token>>> {
+        let read = |text: &str| self.engine.encode(text, false).map_err(Error::argument);
+        let said = |ids: &[u32]| self.engine.decode(ids, false).map_err(Error::argument);
+        let (line, both) = (read(LINE)?, read(&format!("{LINE}{text}"))?);
+        let Some(ids) = both.get_ids().strip_prefix(line.get_ids()).filter(|_| !line.is_empty()) else {
+            return Ok(None);
+        };
+        if ids.is_empty() || said(both.get_ids())? != said(line.get_ids())? + text {
+            return Ok(None);
+        }
+        let mut tokens = self.tokens(&format!("{LINE}{text}"), &both, 0).split_off(line.len());
+        for token in &mut tokens {
+            (token.start, token.end) = (token.start.saturating_sub(LINE.len()), token.end.saturating_sub(LINE.len()));
+        }
+        number_words(text, &mut tokens);
+        Ok(Some(tokens))
     }
 
     /// Tokens that follow a prompt, as text.
@@ -290,6 +319,12 @@ impl Tokenizer {
                  `continuation(&prompt, \"…\")`",
             ));
         }
+        let line = self.engine.encode(LINE, false).map_err(Error::argument)?;
+        let said = |ids: &[u32]| {
+            let all = self.engine.decode(&[line.get_ids(), ids].concat(), false).map_err(Error::argument)?;
+            let start = self.engine.decode(line.get_ids(), false).map_err(Error::argument)?;
+            Ok::<_, Error>(all.strip_prefix(&start).map_or(all.clone(), str::to_owned))
+        };
         let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
         let (mut text, mut whole) = (String::new(), 0);
         for (i, &id) in ids.iter().enumerate() {
@@ -301,7 +336,7 @@ impl Tokenizer {
                 word: None,
                 special: false,
             });
-            let longer = self.engine.decode(&ids[..=i], false).map_err(Error::argument)?;
+            let longer = said(&ids[..=i])?;
             if longer.ends_with('\u{fffd}') {
                 continue; // within a character, which later tokens will complete
             }

@@ -19,6 +19,7 @@ use crate::{Error, Result};
 pub struct Heatmap {
     title: String,
     labels: Vec<String>,
+    special: Vec<bool>,
     weights: Vec<f64>,
     svg: String,
 }
@@ -33,27 +34,32 @@ impl Heatmap {
         let heads = heads_of(pattern, text)?;
         let count = heads.len();
         let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
-        Self::drawn(format!("attention of layer {layer}, head {head}"), text, weights)
+        let labels = text.tokens().iter().map(|token| label(&token.text)).collect();
+        Self::drawn(format!("attention of layer {layer}, head {head}"), labels, special(text), weights)
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it: where a head looks
     /// when it looks at something. Rows that look at special tokens alone are empty.
-    pub fn without_special(&self, text: &Text) -> Result<Self> {
-        let weights = without_special(&self.weights, text);
-        Self::drawn(format!("{}, special tokens left out", self.title), text, weights)
+    pub fn without_special(&self) -> Result<Self> {
+        let weights = without_special(&self.weights, &self.special);
+        let title = format!("{}, special tokens left out", self.title);
+        Self::drawn(title, self.labels.clone(), self.special.clone(), weights)
     }
 
-    fn drawn(title: String, text: &Text, weights: Vec<f64>) -> Result<Self> {
-        let labels: Vec<_> = text.tokens().iter().map(|token| label(&token.text)).collect();
-        Ok(Self { svg: draw_one(&title, &labels, &weights)?, title, labels, weights })
+    fn drawn(title: String, labels: Vec<String>, special: Vec<bool>, weights: Vec<f64>) -> Result<Self> {
+        Ok(Self { svg: draw_one(&title, &labels, &weights)?, title, labels, special, weights })
     }
 }
 
+/// Which tokens of a text are special.
+fn special(text: &Text) -> Vec<bool> {
+    text.tokens().iter().map(|token| token.special).collect()
+}
+
 /// t·t weights without those on special tokens, rows scaled to sum to one again.
-fn without_special(weights: &[f64], text: &Text) -> Vec<f64> {
-    let special: Vec<bool> = text.tokens().iter().map(|token| token.special).collect();
+fn without_special(weights: &[f64], special: &[bool]) -> Vec<f64> {
     let row = |row: &[f64]| {
-        let kept: Vec<f64> = row.iter().zip(&special).map(|(&w, &special)| if special { 0.0 } else { w }).collect();
+        let kept: Vec<f64> = row.iter().zip(special).map(|(&w, &special)| if special { 0.0 } else { w }).collect();
         let sum: f64 = kept.iter().sum();
         kept.into_iter().map(move |weight| if sum > 1e-6 { weight / sum } else { 0.0 }).collect::<Vec<_>>()
     };
@@ -133,7 +139,7 @@ impl Show for Heatmap {
 #[derive(Clone, Debug)]
 pub struct HeadGrid {
     layers: Vec<Vec<Vec<f64>>>,
-    tokens: usize,
+    special: Vec<bool>,
     svg: String,
 }
 
@@ -142,17 +148,18 @@ impl HeadGrid {
     ///
     /// Errors: patterns of another text.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
-        Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, text)
+        Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, special(text))
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it.
-    pub fn without_special(&self, text: &Text) -> Result<Self> {
-        let left = |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, text)).collect();
-        Self::drawn(self.layers.iter().map(left).collect(), text)
+    pub fn without_special(&self) -> Result<Self> {
+        let left =
+            |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, &self.special)).collect();
+        Self::drawn(self.layers.iter().map(left).collect(), self.special.clone())
     }
 
-    fn drawn(layers: Vec<Vec<Vec<f64>>>, text: &Text) -> Result<Self> {
-        Ok(Self { svg: draw_all(&layers, text.len())?, layers, tokens: text.len() })
+    fn drawn(layers: Vec<Vec<Vec<f64>>>, special: Vec<bool>) -> Result<Self> {
+        Ok(Self { svg: draw_all(&layers, special.len())?, layers, special })
     }
 }
 
@@ -182,9 +189,9 @@ fn draw_all(layers: &[Vec<Vec<f64>>], tokens: usize) -> Result<String> {
 
 impl Show for HeadGrid {
     fn text(&self) -> String {
-        let diagonal =
-            |head: &Vec<f64>| (0..self.tokens).map(|i| head[i * self.tokens + i]).sum::<f64>() / self.tokens as f64;
-        let first = |head: &Vec<f64>| (0..self.tokens).map(|i| head[i * self.tokens]).sum::<f64>() / self.tokens as f64;
+        let tokens = self.special.len();
+        let diagonal = |head: &Vec<f64>| (0..tokens).map(|i| head[i * tokens + i]).sum::<f64>() / tokens as f64;
+        let first = |head: &Vec<f64>| (0..tokens).map(|i| head[i * tokens]).sum::<f64>() / tokens as f64;
         let describe = |head: &Vec<f64>| format!("{:.2}/{:.2}", diagonal(head), first(head));
         let row = |(layer, heads): (usize, &Vec<Vec<f64>>)| {
             let heads: Vec<_> = heads.iter().map(describe).collect();

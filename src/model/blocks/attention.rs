@@ -105,7 +105,7 @@ impl Attention {
         let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
         let hide = |query: usize, key: usize| if self.sees(shape, query, key) { 0.0 } else { f64::NEG_INFINITY };
         let hide: Vec<f64> = (0..t).flat_map(|query| (0..keys).map(move |key| hide(query, key))).collect();
-        Tensor::from_vec(hide, (t, keys), &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype()).map(Some)
+        Tensor::from_vec(hide, (t, keys), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device()).map(Some)
     }
 
     /// Whether a token of this pass may attend to a key, counted from the beginning of the past.

@@ -112,7 +112,7 @@ fn wants(hook: &dyn Hook, site: Site) -> bool {
 
 fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> Result<Tensor> {
     let (into, out) = widths(&stages, shape.channels)?;
-    let parts = parts(&shape);
+    let parts = parts(&shape, stages.iter().any(Stage::is_packed));
     Ok(x.contiguous()?.apply_op1(Fused {
         stages,
         into,
@@ -124,10 +124,11 @@ fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> Result<Tensor> {
     })?)
 }
 
-/// The examples shared out over the cores; with fewer examples than cores, the matrix products are shared instead.
-fn parts(shape: &Shape) -> Vec<Shape> {
+/// The examples shared out over the cores; with fewer examples than cores, or packed matrices, which every core would
+/// unpack for itself, the matrix products are shared instead.
+fn parts(shape: &Shape, packed: bool) -> Vec<Shape> {
     let (examples, cores) = (shape.examples, rayon::current_num_threads());
-    if examples < cores || cores == 1 {
+    if examples < cores || cores == 1 || packed {
         return vec![shape.clone()];
     }
     let each = examples.div_ceil(cores);

@@ -53,6 +53,11 @@ impl Linear {
         Ok(Self { weights: joined(weights)?, bias: biases(parts)?, from, to: parts.iter().map(|part| part.to).sum() })
     }
 
+    /// Whether its matrix is packed.
+    pub fn is_packed(&self) -> bool {
+        self.weights.iter().any(Weight::is_packed)
+    }
+
     /// How much memory its matrix takes.
     pub fn bytes(&self) -> usize {
         self.weights.iter().map(Weight::bytes).sum()

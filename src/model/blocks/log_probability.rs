@@ -26,6 +26,13 @@ impl LogProbability {
 
 impl Block for LogProbability {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+        if shape.tokens != self.ids.len() {
+            candle_core::bail!(
+                "log-probabilities of {} tokens are asked for at {} places",
+                self.ids.len(),
+                shape.tokens
+            )
+        }
         let of = |(logits, &id): (&[T], &u32)| logits[id as usize] - log_sum_exp(logits);
         let y = x.chunks_exact(shape.channels).zip(self.ids.iter().cycle()).map(of).collect();
         Ok((y, x))

@@ -112,6 +112,15 @@ impl Stage {
         }
     }
 
+    /// Whether a matrix inside is packed.
+    pub(crate) fn is_packed(&self) -> bool {
+        match self {
+            Self::Linear(block) => block.is_packed(),
+            Self::Residual(stages) => stages.iter().any(Stage::is_packed),
+            _ => false,
+        }
+    }
+
     /// How much memory its matrices take; norms and biases are next to nothing.
     pub(crate) fn bytes(&self) -> usize {
         match self {

@@ -39,13 +39,21 @@ fn silu() -> Activation {
 /// How the angles of rotary embeddings are made: transformers 4's `rope_scaling` or 5's `rope_parameters`.
 #[derive(Clone, Debug, Default, Deserialize)]
 struct RopeRule {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The older word for it; some files have both.
+    #[serde(rename = "type")]
+    old_type: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
+}
+
+impl RopeRule {
+    fn kind(&self) -> Option<&str> {
+        self.rope_type.as_deref().or(self.old_type.as_deref())
+    }
 }
 
 /// A token id, a list of them, or none.
@@ -99,18 +107,22 @@ impl Config {
         }
     }
 
-    /// The rotary embeddings of all query and key heads.
+    /// The rotary embeddings of all query and key heads. Where a file brings `factors` `(d/2,)`, as GGUF does for Llama 3's
+    /// rule, they divide the frequencies.
     ///
-    /// Errors: a rule that is not known.
-    pub fn rope(&self) -> Result<Rope> {
+    /// Errors: a rule that is not known, or not whole.
+    pub fn rope(&self, factors: Option<Vec<f64>>) -> Result<Rope> {
         let none = RopeRule::default();
         let rule = self.rope_parameters.as_ref().or(self.rope_scaling.as_ref()).unwrap_or(&none);
         let base = rule.rope_theta.or(self.rope_theta).unwrap_or(10000.0);
         let d = self.head_dim();
         let plain = (0..d / 2).map(|i| base.powf(-2.0 * i as f64 / d as f64));
-        let frequencies = match rule.rope_type.as_deref() {
+        let frequencies: Vec<f64> = match rule.kind() {
             None | Some("default") => plain.collect(),
-            Some("linear") => plain.map(|theta| theta / rule.factor.unwrap_or(1.0)).collect(),
+            Some("linear") => {
+                let factor = rule.factor.ok_or_else(|| Error::argument("rope_type linear needs a factor"))?;
+                plain.map(|theta| theta / factor).collect()
+            }
             Some("llama3") => plain.map(|theta| llama3(theta, rule)).collect::<Result<_>>()?,
             Some(other) => {
                 return Err(Error::argument(format!(
@@ -118,6 +130,8 @@ impl Config {
                 )));
             }
         };
+        let factors = factors.unwrap_or_else(|| vec![1.0; d / 2]);
+        let frequencies = frequencies.iter().zip(factors).map(|(theta, factor)| theta / factor).collect();
         Rope::new(frequencies, self.rope_pairs, self.num_attention_heads + self.kv_heads())
     }
 }

@@ -10,7 +10,7 @@ use crate::model::blocks::Chain;
 use crate::model::hook::Clear;
 use crate::model::text::{Continuation, Text};
 use crate::progress::Progress;
-use crate::tensor::numbers;
+use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// How the next token is chosen.
@@ -78,9 +78,15 @@ impl CausalLm {
     ///
     /// Each step reads one token: queries, keys and values of those before are kept. Long work reports its progress.
     ///
-    /// Errors: no tokens asked for, or more than fit into the context; the model ends the text at once.
+    /// It also ends where the context does.
+    ///
+    /// Errors: no tokens asked for; a prompt that fills the context; the model ends the text at once; logits that are not
+    /// finite.
     pub fn generate(&self, prompt: &Text, sampling: &Sampling) -> Result<Continuation> {
         sampling.check()?;
+        if prompt.len() >= self.0.config.positions() {
+            return Err(Error::TextTooLong { tokens: prompt.len() + 1, positions: self.0.config.positions() });
+        }
         let (room, mut rng) = (self.0.config.positions(), ChaCha8Rng::seed_from_u64(sampling.seed));
         let mut progress = Progress::new("generated tokens", sampling.tokens);
         let (mut past, mut new, mut ids) = (Past::default(), prompt.ids(), Vec::new());
@@ -89,6 +95,7 @@ impl CausalLm {
             past = extended;
             let last = hidden.narrow(1, new.len() - 1, 1)?;
             let logits = numbers(&Chain::new(self.to_logits()).forward(&last, None, &mut Clear)?)?;
+            finite("a logit", &logits)?;
             let id = sampling.choose(&logits, &mut rng)?;
             if self.0.end_of_text.contains(&id) {
                 break;

@@ -84,7 +84,7 @@ const TOGETHER: usize = 4;
 /// For each variant, how many tokens it shares at its beginning with the last one.
 fn shared_beginnings(x: &Tensor) -> Result<Vec<usize>> {
     let (n, t, _) = x.dims3()?;
-    let apart = x.broadcast_sub(&x.narrow(0, n - 1, 1)?)?.abs()?.max(2)?;
-    let same = |row: &[f64]| row.iter().position(|&distance| distance != 0.0).unwrap_or(t);
+    let apart = x.ne(&x.narrow(0, n - 1, 1)?.broadcast_as(x.shape())?)?.max(2)?;
+    let same = |row: &[f64]| row.iter().position(|&apart| apart != 0.0).unwrap_or(t);
     Ok(numbers(&apart)?.chunks(t).map(same).collect())
 }
