@@ -170,11 +170,14 @@ fn what_cannot_be_explained_has_its_answer() -> Result<()> {
     assert!(said(llm.read([0xff])).contains("byte 0 is 0xff"));
     let painting = llm.continuation(&prompt, " painting")?;
     assert!(said(painting.span("chess")).contains("does not say «chess»") && painting.span(" ").is_err());
+    let kept = llm.baseline(&prompt, &Baseline::id(0).keeping(prompt.span("Austin, Texas")?))?;
+    let (austin, x) = (prompt.span("Austin")?, llm.embed(&prompt)?);
+    let same = |i: usize| largest_difference(&kept.i(i)?, &x.i(i)?);
+    assert!(same(austin.start)? == 0.0 && same(austin.start - 1)? > 0.0 && prompt.span("Paris").is_err());
     assert!(said(llm.baseline(&prompt, &Baseline::token("no such token"))).contains("has no token"));
     assert!(said(llm.baseline(&prompt, &Baseline::id(5000))).contains("out of range"));
     assert!(llm.baseline(&prompt, &Baseline::token(" he")).is_ok(), "a token is found as text has it");
 
-    let x = llm.embed(&prompt)?;
     assert!(said(llm.log_probs(&painting, &x)).contains("(n, t, 128)"));
     assert!(said(llm.log_probs(&painting, &x.narrow(0, 0, 3)?.unsqueeze(0)?)).contains("the prompt's"));
     assert!(said(llm.log_probs_after(&[], &painting)).contains("no prompts"));

@@ -111,7 +111,7 @@ impl Bert {
     /// The same at another revision or precision, or on another device.
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
-        check_architecture(&checkpoint)?;
+        checkpoint.kind(&["bert"], "`bert`: BertModel, BertForSequenceClassification, BertForMaskedLM")?;
         let config: Config = checkpoint.config()?;
         check_config(&checkpoint, &config)?;
         let weights = checkpoint.weights()?.with_prefix("bert.");
@@ -311,22 +311,6 @@ impl Bert {
         let mut record = Record::new(&sites);
         self.hidden_hooked(text, &self.embed(text)?.unsqueeze(0)?, &mut record)?;
         sites.into_iter().map(|site| record.get(site).cloned()).collect()
-    }
-}
-
-fn check_architecture(checkpoint: &Checkpoint) -> Result<()> {
-    #[derive(Deserialize)]
-    struct Kind {
-        #[serde(default)]
-        model_type: String,
-    }
-    match checkpoint.config::<Kind>()?.model_type {
-        kind if kind == "bert" => Ok(()),
-        kind => Err(Error::Architecture {
-            source_name: checkpoint.name().into(),
-            found: if kind.is_empty() { "unnamed (config.json has no model_type)".into() } else { kind },
-            known: "`bert`: BertModel, BertForSequenceClassification, BertForMaskedLM".into(),
-        }),
     }
 }
 

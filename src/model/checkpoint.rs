@@ -128,6 +128,28 @@ impl Checkpoint {
         serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place("config.json"), error))
     }
 
+    /// The `model_type` of `config.json`, if it is one of these; `known` says in words what can be read.
+    pub(crate) fn kind(&self, kinds: &[&str], known: &str) -> Result<String> {
+        #[derive(serde::Deserialize)]
+        struct Kind {
+            #[serde(default)]
+            model_type: String,
+        }
+        let Kind { model_type } = self.config()?;
+        match kinds.contains(&model_type.as_str()) {
+            true => Ok(model_type),
+            false => Err(Error::Architecture {
+                source_name: self.name.clone(),
+                found: if model_type.is_empty() {
+                    "unnamed (config.json has no model_type)".into()
+                } else {
+                    model_type
+                },
+                known: known.into(),
+            }),
+        }
+    }
+
     /// The tokenizer, from `tokenizer.json` or else from `vocab.txt`.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let broken = |name: &str, error: Error| Error::file(self.place(name), format!("not a tokenizer: {error}"));

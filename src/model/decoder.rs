@@ -84,7 +84,8 @@ impl CausalLm {
     /// The same at another revision or precision, or on another device.
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
-        let kind = architecture(&checkpoint)?;
+        let known = "causal language models of the kinds `llama`, `mistral`, `qwen2` and `qwen3`";
+        let kind = checkpoint.kind(&["llama", "mistral", "qwen2", "qwen3"], known)?;
         let config: Config = checkpoint.config()?;
         let broken = |problem: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), problem);
         if let Some(problem) = config.problem() {
@@ -367,24 +368,6 @@ fn window(x: &Tensor, starts: &[usize], count: usize) -> Result<Tensor> {
     let parts: Vec<Tensor> =
         starts.iter().enumerate().map(|(i, &start)| Ok(x.i(i)?.narrow(0, start, count)?)).collect::<Result<_>>()?;
     Ok(Tensor::stack(&parts, 0)?)
-}
-
-/// The `model_type` of a decoder that can be read.
-fn architecture(checkpoint: &Checkpoint) -> Result<String> {
-    const KNOWN: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
-    #[derive(Deserialize)]
-    struct Kind {
-        #[serde(default)]
-        model_type: String,
-    }
-    match checkpoint.config::<Kind>()?.model_type {
-        kind if KNOWN.contains(&kind.as_str()) => Ok(kind),
-        kind => Err(Error::Architecture {
-            source_name: checkpoint.name().into(),
-            found: if kind.is_empty() { "unnamed (config.json has no model_type)".into() } else { kind },
-            known: "causal language models of the kinds `llama`, `mistral`, `qwen2` and `qwen3`".into(),
-        }),
-    }
 }
 
 /// What a GGUF file divides the rotary frequencies by, if it does.

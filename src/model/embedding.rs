@@ -12,19 +12,19 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub(crate) struct Embedding {
     weight: Weight,
-    tokens: usize,
 }
 
 impl Embedding {
-    /// From `(v,c)`, v being `tokens`.
-    pub fn new(weight: Weight, tokens: usize) -> Self {
-        Self { weight, tokens }
+    /// From `(v,c)`.
+    pub fn new(weight: Weight) -> Self {
+        Self { weight }
     }
 
     /// The embeddings of token ids, `(t,c)`.
     pub fn rows(&self, ids: &[u32]) -> Result<Tensor> {
-        match ids.iter().find(|&&id| id as usize >= self.tokens) {
-            Some(&id) => Err(Error::out_of_range("token id", id as usize, self.tokens)),
+        let tokens = self.weight.dims()[0];
+        match ids.iter().find(|&&id| id as usize >= tokens) {
+            Some(&id) => Err(Error::out_of_range("token id", id as usize, tokens)),
             None => Ok(self.weight.rows(ids)?),
         }
     }

@@ -107,6 +107,13 @@ impl Text {
         self.tokens.iter().map(|token| token.id).collect()
     }
 
+    /// The tokens that a part of the text is made of, where it first stands: what a baseline may keep.
+    ///
+    /// Errors: the part is empty, or not in the text.
+    pub fn span(&self, part: &str) -> Result<Range<usize>> {
+        span(&self.source, &self.tokens, part)
+    }
+
     /// For each token, which text of a pair it belongs to.
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
@@ -166,20 +173,11 @@ impl Continuation {
         self.tokens.is_empty()
     }
 
-    /// The tokens that a part of the text is made of.
+    /// The tokens that a part of the text is made of, where it first stands.
     ///
     /// Errors: the part is empty, or not in the text.
     pub fn span(&self, part: &str) -> Result<Range<usize>> {
-        let part = part.trim();
-        let start = self.text.find(part).filter(|_| !part.is_empty());
-        let start = start.ok_or_else(|| {
-            Error::argument(format!("the continuation does not say «{part}»; it says «{}»", self.text.trim()))
-        })?;
-        let end = start + part.len();
-        let inside = |token: &Token| token.start < end && token.end > start;
-        let first = self.tokens.iter().position(inside).unwrap_or(0);
-        let last = self.tokens.iter().rposition(inside).unwrap_or(first);
-        Ok(first..last + 1)
+        span(&self.text, &self.tokens, part)
     }
 }
 
@@ -187,6 +185,19 @@ impl std::fmt::Display for Continuation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
+}
+
+/// The tokens, special ones aside, that share a character with a part of their text.
+fn span(text: &str, tokens: &[Token], part: &str) -> Result<Range<usize>> {
+    let part = part.trim();
+    let start = text.find(part).filter(|_| !part.is_empty());
+    let start =
+        start.ok_or_else(|| Error::argument(format!("the text does not say «{part}»; it says «{}»", text.trim())))?;
+    let end = start + part.len();
+    let inside = |token: &Token| !token.special && token.start < end && token.end > start;
+    let first = tokens.iter().position(inside).unwrap_or(0);
+    let last = tokens.iter().rposition(inside).unwrap_or(first);
+    Ok(first..last + 1)
 }
 
 /// What text is read after, where it matters that something stands before it.

@@ -89,7 +89,7 @@ impl Weights {
 
     /// `name.weight (v,c)`, a vocabulary's embeddings.
     pub fn embedding(&self, name: &str, tokens: usize, channels: usize) -> Result<Embedding> {
-        Ok(Embedding::new(self.weight((tokens, channels), &format!("{name}.weight"))?, tokens))
+        Ok(Embedding::new(self.weight((tokens, channels), &format!("{name}.weight"))?))
     }
 
     /// `name.weight (d,c)` and, if the checkpoint has one, `name.bias (d,)`.

@@ -84,10 +84,11 @@ fn scale(attribution: &Attribution) -> f64 {
 
 fn cell(score: f64, scale: f64) -> Markup {
     let colour = diverging(score / scale);
-    let sign = if score < 0.0 { " text-decoration: underline;" } else { "" };
+    let text = beside(score, scale);
+    let sign = if score < 0.0 && text != "0" { " text-decoration: underline;" } else { "" };
     let (ground, ink) = (hex(colour), text_on(colour));
     let style = format!("text-align: right; padding: 0 0.8em; background-color: {ground}; color: {ink};{sign}");
-    html! { td style=(style) { (beside(score, scale)) } }
+    html! { td style=(style) { (text) } }
 }
 
 impl Show for Comparison {

@@ -7,8 +7,8 @@ use super::law::law;
 use super::palette::{diverging, hex, text_on};
 use super::strip::{label, names};
 use super::{Show, picture};
+use crate::Result;
 use crate::attribution::Attribution;
-use crate::{Error, Result};
 
 /// A continuation's explanation as a map: a row per output token, a column per input token, and the sum of all rows at the
 /// bottom, on a scale of its own.
@@ -26,12 +26,8 @@ impl Matrix {
     ///
     /// Errors: it explains one output only.
     pub fn new(attribution: &Attribution) -> Result<Self> {
-        if attribution.outputs.is_empty() {
-            return Err(Error::argument(
-                "one output was explained, so there is no matrix: explain a function with several, such as `log_probs`",
-            ));
-        }
         attribution.consistent()?;
+        attribution.matrix()?;
         Ok(Self { svg: draw(attribution), attribution: attribution.clone() })
     }
 }
