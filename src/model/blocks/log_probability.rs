@@ -9,9 +9,9 @@ use super::stage::{Block, Rows, Shape};
 use super::{at_least_single, greatest, simd, sum};
 use crate::{Error, Result};
 
-/// `(n,t,v) → (n,t,1)`: yⱼ = ln softmax(xⱼ)[idⱼ], the log-probability of one token at each place.
+/// `(n,t,v) → (n,t,1)`: yⱼ = ln pⱼ(idⱼ) with pⱼ = softmax(xⱼ), the log-probability of one token at each place.
 ///
-/// Backward: x̄ⱼ = ȳⱼ·(onehot(idⱼ) − softmax(xⱼ)).
+/// Backward: x̄ⱼ = ȳⱼ·(onehot(idⱼ) − pⱼ).
 #[derive(Clone, Debug)]
 pub struct LogProbability {
     ids: Arc<[u32]>,
