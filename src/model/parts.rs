@@ -24,10 +24,10 @@ use crate::{Error, Result};
 /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
 /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
 /// let said = llm.continuation(&prompt, " painting")?;
-/// let parts = Parts::words(&prompt)?;
+/// let parts = Parts::spans(&prompt, &["Michael", "software engineer", "Austin", "Texas"])?;
 /// let f = |present: &Tensor| llm.log_probs_with(&parts, present, &said);
 /// let drops = feature_ablation(f, &parts.all()?, &parts.none()?, &Groups::elements(&parts.all()?))?;
-/// assert_eq!(drops.over_parts(&parts)?.top(1)[0].0, "software");
+/// assert_eq!(drops.over_parts(&parts)?.top(1)[0].0, "software engineer");
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
