@@ -9,7 +9,7 @@ use crate::grad::each_gradient;
 use crate::outcomes::Outcomes;
 use crate::path::{Quadrature, interpolate, riemann_sum, same_space};
 use crate::progress::Progress;
-use crate::tensor::numbers;
+use crate::tensor::{column_sums, numbers};
 use crate::{Error, Result};
 
 /// How the path is cut: a rule, and a number of steps or a tolerance.
@@ -139,8 +139,7 @@ fn scored(
         let attribution = Attribution::of_elements(METHOD, x.dims(), scores.concat())?;
         return Ok(Attribution { completeness: laws.first().copied(), ..attribution });
     }
-    let sum = (0..x.elem_count()).map(|i| scores.iter().map(|row| row[i]).sum()).collect();
-    let mut attribution = Attribution::of_outputs(METHOD, x.dims(), sum, scores)?;
+    let mut attribution = Attribution::of_outputs(METHOD, x.dims(), column_sums(&scores), scores)?;
     attribution.completeness = Some(law(&ends.sum(), &attribution.scores));
     attribution.outputs.iter_mut().zip(laws).for_each(|(output, law)| output.completeness = Some(law));
     Ok(attribution)

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use crate::attribution::Attribution;
 use crate::grad::values_of;
 use crate::progress::Progress;
-use crate::tensor::numbers;
+use crate::tensor::{column_sums, numbers};
 use crate::{Error, Result};
 
 /// f's values at many points: one column for each of its outputs.
@@ -68,8 +68,7 @@ impl Outcomes {
 
     /// Σ over the outputs at every point.
     pub fn sum(&self) -> Vec<f64> {
-        let points = self.columns.first().map_or(0, Vec::len);
-        (0..points).map(|i| self.columns.iter().map(|column| column[i]).sum()).collect()
+        column_sums(&self.columns)
     }
 
     /// Every output's values, in order; one column if there is one output.

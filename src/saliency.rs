@@ -9,7 +9,7 @@ use crate::attribution::Attribution;
 use crate::grad::{each_gradient, grad_at};
 use crate::integrated_gradients::fitting;
 use crate::progress::Progress;
-use crate::tensor::{floating, numbers, wide};
+use crate::tensor::{column_sums, floating, numbers, wide};
 use crate::{Error, Result};
 
 /// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
@@ -102,8 +102,7 @@ fn of_gradients(
         outputs.push(numbers(&scores(&gradient.squeeze(0)?)?)?);
         Ok(())
     })?;
-    let sum = (0..x.elem_count()).map(|i| outputs.iter().map(|row| row[i]).sum()).collect();
-    Attribution::of_outputs(method, x.dims(), sum, if several { outputs } else { Vec::new() })
+    Attribution::of_outputs(method, x.dims(), column_sums(&outputs), if several { outputs } else { Vec::new() })
 }
 
 /// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §3.1).

@@ -9,6 +9,12 @@ pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
     Ok(x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
 }
 
+/// Σ over rows of equal length, column by column.
+pub(crate) fn column_sums(rows: &[Vec<f64>]) -> Vec<f64> {
+    let columns = rows.first().map_or(0, Vec::len);
+    (0..columns).map(|i| rows.iter().map(|row| row[i]).sum()).collect()
+}
+
 /// Errors if a value is NaN or infinite.
 pub(crate) fn finite(what: &str, values: &[f64]) -> Result<()> {
     match values.iter().position(|x| !x.is_finite()) {

@@ -11,8 +11,8 @@ use serde::Deserialize;
 use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
-use super::hook::{Clear, Hook, Record, Site};
-use super::text::{Text, Tokenizer};
+use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::numbers;
 use crate::{Error, Result};
@@ -154,10 +154,7 @@ impl Bert {
     }
 
     fn fitting(&self, text: Text) -> Result<Text> {
-        let (tokens, positions) = (text.len(), self.0.config.max_position_embeddings);
-        if tokens > positions {
-            return Err(Error::TextTooLong { tokens, positions });
-        }
+        fit(text.len(), self.0.config.max_position_embeddings)?;
         Ok(text)
     }
 
@@ -215,9 +212,7 @@ impl Bert {
     ///
     /// Errors: also a site in a layer that does not exist.
     pub fn hidden_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        if let Some(layer) = hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= self.layers()) {
-            return Err(Error::out_of_range("layer", layer, self.layers()));
-        }
+        check_layers(hook, self.layers())?;
         let mut x = self.0.embeddings.forward(&self.placed(text, x)?, text.mask(), hook)?;
         for block in &self.0.blocks {
             x = block.forward(&x, text.mask(), hook)?;

@@ -20,9 +20,9 @@ use super::blocks::{Attention, Chain, Gate, HeadNorm, Linear, LogProbability, Rm
 use super::chat::{ChatTemplate, Message};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
-use super::hook::{Clear, Hook, Record, Site};
+use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::parts::Parts;
-use super::text::{Continuation, Text, Tokenizer};
+use super::text::{Continuation, Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
@@ -143,11 +143,8 @@ impl CausalLm {
     }
 
     fn fitting(&self, text: Text) -> Result<Text> {
-        let (tokens, positions) = (text.len(), self.0.config.positions());
-        match tokens > positions {
-            true => Err(Error::TextTooLong { tokens, positions }),
-            false => Ok(text),
-        }
+        fit(text.len(), self.0.config.positions())?;
+        Ok(text)
     }
 
     /// A text that might follow a prompt, to be explained.
@@ -155,13 +152,8 @@ impl CausalLm {
     /// Errors: empty; text that the vocabulary cannot express; prompt and continuation longer than the context.
     pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
         let said = self.0.tokenizer.continuation(prompt, text)?;
-        self.room(&said)?;
+        fit(prompt.len() + said.len(), self.0.config.positions())?;
         Ok(said)
-    }
-
-    fn room(&self, said: &Continuation) -> Result<()> {
-        let (tokens, positions) = (said.prompt().len() + said.len(), self.0.config.positions());
-        if tokens > positions { Err(Error::TextTooLong { tokens, positions }) } else { Ok(()) }
     }
 
     /// The model's tokenizer.
@@ -211,9 +203,7 @@ impl CausalLm {
     /// Errors: also a site in a layer that does not exist.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.check(x)?;
-        if let Some(layer) = hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= self.layers()) {
-            return Err(Error::out_of_range("layer", layer, self.layers()));
-        }
+        check_layers(hook, self.layers())?;
         let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
         let hidden = self.blocks(x, &Past::default(), hook)?;
         Chain::new(self.to_logits()).forward(&hidden, None, &mut Clear)
@@ -227,10 +217,7 @@ impl CausalLm {
     ///
     /// Errors: x is not `(n,t,c)` with the prompt's t.
     pub fn log_probs(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
-        let ids = said.ids();
-        let mut tail = self.to_logits();
-        tail.push(Stage::LogProbability(LogProbability::new(&ids)));
-        Ok(self.follow(said, x, tail)?.squeeze(2)?)
+        Ok(self.follow(said, x, self.to_log_probs(said))?.squeeze(2)?)
     }
 
     /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`, for other targets.
@@ -252,14 +239,13 @@ impl CausalLm {
 
     /// Embeddings of variants of a prompt, `(n,t,c)`, followed by those of all but the continuation's last token.
     fn before_last(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
-        let Some((_, before)) = said.ids().split_last().map(|(last, before)| (*last, before.to_vec())) else {
-            return Ok(x.clone());
-        };
+        let ids = said.ids();
+        let before = &ids[..ids.len() - 1];
         if before.is_empty() {
             return Ok(x.clone());
         }
         let (n, _, c) = x.dims3()?;
-        let rest = self.embed_ids(&before)?.to_dtype(x.dtype())?.unsqueeze(0)?;
+        let rest = self.embed_ids(before)?.to_dtype(x.dtype())?.unsqueeze(0)?;
         Ok(Tensor::cat(&[x, &rest.broadcast_as((n, before.len(), c))?.contiguous()?], 1)?)
     }
 
@@ -275,10 +261,7 @@ impl CausalLm {
                 "nothing is left of a prompt, so there is nothing the continuation could follow. Keep at least one token",
             ));
         }
-        let (tokens, positions) = (longest + ids.len(), self.0.config.positions());
-        if tokens > positions {
-            return Err(Error::TextTooLong { tokens, positions });
-        }
+        fit(longest + ids.len(), self.0.config.positions())?;
         let row = |prompt: &Vec<u32>| {
             let mut row = [prompt, &ids[..ids.len() - 1]].concat();
             row.resize(longest + ids.len() - 1, ids[0]); // what comes after, no place that counts can see
@@ -286,10 +269,8 @@ impl CausalLm {
         };
         let rows: Vec<u32> = prompts.iter().flat_map(row).collect();
         let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + ids.len() - 1, ()))?;
-        let mut tail = self.to_logits();
-        tail.push(Stage::LogProbability(LogProbability::new(&ids)));
         let starts: Vec<usize> = prompts.iter().map(|prompt| prompt.len() - 1).collect();
-        Ok(self.run(&x, &starts, ids.len(), tail)?.squeeze(2)?)
+        Ok(self.run(&x, &starts, ids.len(), self.to_log_probs(said))?.squeeze(2)?)
     }
 
     /// ln p of each token of a continuation, given the parts of a prompt that are there, `(n,s)` → `(n,o)`: the others are
@@ -335,6 +316,13 @@ impl CausalLm {
     /// The final norm and the vocabulary.
     fn to_logits(&self) -> Vec<Stage> {
         vec![Stage::RmsNorm(self.0.norm.clone()), Stage::Linear(self.0.vocabulary.clone())]
+    }
+
+    /// The same, and the log-probability of each token of a continuation.
+    fn to_log_probs(&self, said: &Continuation) -> Vec<Stage> {
+        let mut tail = self.to_logits();
+        tail.push(Stage::LogProbability(LogProbability::new(&said.ids())));
+        tail
     }
 
     /// All blocks over all tokens, `(n,t,c) → (n,t,c)`, after a past.

@@ -85,6 +85,14 @@ pub trait Hook {
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor>;
 }
 
+/// Errors if a hook wants to see a layer that does not exist.
+pub(crate) fn check_layers(hook: &dyn Hook, layers: usize) -> Result<()> {
+    match hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= layers) {
+        Some(layer) => Err(Error::out_of_range("layer", layer, layers)),
+        None => Ok(()),
+    }
+}
+
 /// Sees nothing, changes nothing.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clear;

@@ -331,9 +331,9 @@ impl Tokenizer {
             ));
         }
         let line = self.engine.encode(LINE, false).map_err(Error::argument)?;
+        let start = self.engine.decode(line.get_ids(), false).map_err(Error::argument)?;
         let said = |ids: &[u32]| {
             let all = self.engine.decode(&[line.get_ids(), ids].concat(), false).map_err(Error::argument)?;
-            let start = self.engine.decode(line.get_ids(), false).map_err(Error::argument)?;
             Ok::<_, Error>(all.strip_prefix(&start).map_or(all.clone(), str::to_owned))
         };
         let mut tokens: Vec<Token> = Vec::with_capacity(ids.len());
@@ -457,6 +457,11 @@ fn number_words(source: &str, tokens: &mut [Token]) {
         let word_at = |letter| starts.partition_point(|&start| start <= letter) as u32;
         token.word = token.first_letter(source).map(word_at);
     }
+}
+
+/// Errors if there are more tokens than a model has positions.
+pub(crate) fn fit(tokens: usize, positions: usize) -> Result<()> {
+    if tokens > positions { Err(Error::TextTooLong { tokens, positions }) } else { Ok(()) }
 }
 
 fn utf8(bytes: &[u8]) -> Result<&str> {

@@ -8,7 +8,7 @@ use super::CausalLm;
 use super::prefix::Past;
 use crate::model::blocks::Chain;
 use crate::model::hook::Clear;
-use crate::model::text::{Continuation, Text};
+use crate::model::text::{Continuation, Text, fit};
 use crate::progress::Progress;
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
@@ -84,9 +84,7 @@ impl CausalLm {
     /// finite.
     pub fn generate(&self, prompt: &Text, sampling: &Sampling) -> Result<Continuation> {
         sampling.check()?;
-        if prompt.len() >= self.0.config.positions() {
-            return Err(Error::TextTooLong { tokens: prompt.len() + 1, positions: self.0.config.positions() });
-        }
+        fit(prompt.len() + 1, self.0.config.positions())?;
         let (room, mut rng) = (self.0.config.positions(), ChaCha8Rng::seed_from_u64(sampling.seed));
         let mut progress = Progress::new("generated tokens", sampling.tokens);
         let (mut past, mut new, mut ids) = (Past::default(), prompt.ids(), Vec::new());
