@@ -78,6 +78,32 @@ impl Groups {
         Ok(Self { shape: x.dims().to_vec(), members })
     }
 
+    /// Squares of `size` by `size` pixels of a `(c,h,w)` picture, side by side, over all channels; those at the right and at
+    /// the bottom may be cut.
+    ///
+    /// Errors: not `(c,h,w)`; a size of zero.
+    pub fn patches(x: &Tensor, size: usize) -> Result<Self> {
+        let &[channels, _, _] = x.dims() else {
+            return Err(Error::shape("the picture", "(c, h, w)", x.dims()));
+        };
+        Self::windows(x, &[channels, size, size], &[channels, size, size])
+    }
+
+    /// Segments of a `(c,h,w)` picture: pixels with the same id go together, over all channels, ids in ascending order. The
+    /// ids may come from [`superpixels`](crate::superpixels), or be a mask of one's own: 1 where it lies, 0 elsewhere.
+    ///
+    /// Errors: not `(c,h,w)`; not one id per pixel, row by row.
+    pub fn segments(x: &Tensor, ids: &[usize]) -> Result<Self> {
+        match *x.dims() {
+            [channels, height, width] if ids.len() == height * width => Self::from_ids(x, &ids.repeat(channels)),
+            [_, height, width] => {
+                let wanted = format!("({},), one per pixel of {height} rows and {width} columns", height * width);
+                Err(Error::shape("the ids", wanted, &[ids.len()]))
+            }
+            _ => Err(Error::shape("the picture", "(c, h, w)", x.dims())),
+        }
+    }
+
     /// How many groups there are.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -103,6 +129,20 @@ impl Groups {
             }
         }
         Ok(totals.into_iter().map(|(total, count)| total / count.max(1) as f64).collect())
+    }
+
+    /// One score per group → one per element: each group's divided evenly among its elements, so that the sum stays.
+    pub(crate) fn divided(&self, scores: &[f64]) -> Vec<f64> {
+        let mut shares = vec![0.0; self.shape.iter().product()];
+        for (group, score) in self.members.iter().zip(scores) {
+            group.iter().for_each(|&element| shares[element] += score / group.len() as f64);
+        }
+        shares
+    }
+
+    /// The shape of the tensor whose elements are grouped.
+    pub(crate) fn shape(&self) -> &[usize] {
+        &self.shape
     }
 
     /// Errors if an element belongs to two groups, for methods that would not know whose it is.
@@ -193,6 +233,23 @@ fn drops(values: &[f64]) -> Vec<f64> {
 /// let x = Tensor::new(&[[1.0f64, 2.0], [3.0, 4.0]], &Device::Cpu)?;               // two tokens, two channels
 /// let drop = feature_ablation(|x| Ok(x.sum((1, 2))?), &x, &x.zeros_like()?, &Groups::rows(&x))?;
 /// assert_eq!(drop.scores, [3.0, 7.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+///
+/// A picture is cut into squares, into superpixels, or along a mask of one's own; the scores go back onto its pixels with
+/// [`Attribution::over_segments`]:
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let cup = pellucid::zoo::photo("coffee")?;
+/// let (x, ids) = (cup.pixels()?, superpixels(&cup, 20)?);
+/// let left: Vec<usize> = (0..ids.len()).map(|pixel| usize::from(pixel % cup.width() < 200)).collect();
+/// let black = pellucid::baseline::flat(&x, 0.0)?;
+/// let redness = |x: &Tensor| Ok(x.narrow(1, 0, 1)?.mean((1, 2, 3))?);
+/// for groups in [Groups::patches(&x, 100)?, Groups::segments(&x, &ids)?, Groups::segments(&x, &left)?] {
+///     let drop = feature_ablation(redness, &x, &black, &groups)?;
+///     assert!((drop.clone().over_segments(&groups)?.sum() - drop.sum()).abs() < 1e-9);
+/// }
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn feature_ablation(

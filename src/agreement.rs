@@ -59,7 +59,8 @@ impl Attribution {
     pub fn agreement(&self, other: &Attribution) -> Result<f64> {
         if !same_features(self, other) {
             return Err(Error::argument(
-                "the attributions are over different features: compare tokens with tokens, words with words, of one text",
+                "the attributions are over different features: compare tokens with tokens, words with words, of one text; pixels \
+                 with pixels, patches with patches, of one picture",
             ));
         }
         rank_correlation(&plain(self), &plain(other))
@@ -70,6 +71,7 @@ impl Attribution {
 pub(crate) fn same_features(a: &Attribution, b: &Attribution) -> bool {
     match (&a.features, &b.features) {
         (Features::Elements { shape: a }, Features::Elements { shape: b }) => a == b,
+        (a, b) if a.map().is_some() || b.map().is_some() => a == b,
         _ => {
             let places =
                 |of: &Attribution| of.tokens().iter().filter(|token| !token.special).map(place).collect::<Vec<_>>();

@@ -6,16 +6,18 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
+use crate::ablation::Groups;
 use crate::model::parts::Parts;
 use crate::model::text::{Continuation, Text, Token};
-use crate::tensor::finite;
+use crate::tensor::{column_sums, finite, numbers};
 use crate::{Error, Result};
 
 /// Scores over the features of one input, for one target.
 ///
 /// Positive scores support the target, negative ones speak against it. Fresh from a method, the features are the elements
-/// of the input tensor; [`over`](Self::over) sums a token's channels, [`words`](Self::words) a word's pieces. Sums keep
-/// their sign, so the total, and with it the completeness gap, never changes.
+/// of the input tensor; [`over`](Self::over) sums a token's channels, [`words`](Self::words) a word's pieces,
+/// [`over_pixels`](Self::over_pixels) a pixel's colours, [`patches`](Self::patches) the pixels of a square. Sums keep their
+/// sign, so the total, and with it the completeness gap, never changes.
 ///
 /// `serde_json` writes and reads it without loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,21 +82,64 @@ pub enum Features {
         /// Its parts.
         tokens: Vec<Token>,
     },
+    /// Pixels of a picture, row by row.
+    Pixels {
+        /// Rows of pixels.
+        height: usize,
+        /// Columns of pixels.
+        width: usize,
+    },
+    /// Square patches of a picture, row by row.
+    Patches {
+        /// Rows of patches.
+        rows: usize,
+        /// Columns of patches.
+        columns: usize,
+    },
 }
 
 impl Features {
-    /// The text they are parts of; `None` for elements.
+    /// The text they are parts of; `None` for elements and parts of a picture.
     pub(crate) fn text(&self) -> Option<&str> {
         match self {
             Self::Tokens { text, .. } | Self::Words { text, .. } | Self::Spans { text, .. } => Some(text),
-            Self::Elements { .. } => None,
+            Self::Elements { .. } | Self::Pixels { .. } | Self::Patches { .. } => None,
         }
     }
 
     fn tokens(&self) -> &[Token] {
         match self {
             Self::Tokens { tokens, .. } | Self::Words { tokens, .. } | Self::Spans { tokens, .. } => tokens,
-            Self::Elements { .. } => &[],
+            Self::Elements { .. } | Self::Pixels { .. } | Self::Patches { .. } => &[],
+        }
+    }
+
+    /// `(h,w)` of a map over a picture; `None` for everything else.
+    pub(crate) fn map(&self) -> Option<(usize, usize)> {
+        match *self {
+            Self::Pixels { height, width } => Some((height, width)),
+            Self::Patches { rows, columns } => Some((rows, columns)),
+            _ => None,
+        }
+    }
+
+    /// The shape of a tensor with one number per feature.
+    fn shape(&self) -> Vec<usize> {
+        match (self, self.map()) {
+            (Self::Elements { shape }, _) => shape.clone(),
+            (_, Some((height, width))) => vec![height, width],
+            _ => vec![self.tokens().len()],
+        }
+    }
+
+    /// What one feature is called.
+    pub(crate) fn name(&self, index: usize) -> String {
+        let place = |columns: usize| format!("row {}, column {}", index / columns.max(1), index % columns.max(1));
+        match self {
+            Self::Elements { .. } => format!("x[{index}]"),
+            Self::Pixels { width, .. } => format!("pixel in {}", place(*width)),
+            Self::Patches { columns, .. } => format!("patch in {}", place(*columns)),
+            _ => self.tokens().get(index).map_or_else(|| format!("x[{index}]"), |token| token.text.clone()),
         }
     }
 }
@@ -188,6 +233,45 @@ impl Attribution {
         })
     }
 
+    /// `(rows,columns)` → patches: scores that a vision model's own tokens have, such as the class token's row of an attention
+    /// rollout, without the class token ([`on_grid`](crate::model::Vision::on_grid)). The method is named by its words,
+    /// «attention rollout»; the target is «any target» until it is [`named`](Self::named), because attention knows of none.
+    ///
+    /// Errors: not `(rows,columns)`, or not finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let map = Tensor::new(&[[0.1f64, 0.2, 0.3], [0.2, 0.1, 0.0]], &Device::Cpu)?;
+    /// let patches = Attribution::of_patches("attention rollout", &map)?;
+    /// assert_eq!(patches.top(1)[0], ("patch in row 0, column 2".into(), 0.3));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn of_patches(method: &str, map: &Tensor) -> Result<Self> {
+        let &[rows, columns] = map.dims() else {
+            return Err(Error::shape("the scores of patches", "(rows, columns)", map.dims()));
+        };
+        let attribution = Self::of_elements(method, map.dims(), numbers(map)?)?;
+        Ok(Self { features: Features::Patches { rows, columns }, ..attribution }.named("any target"))
+    }
+
+    /// `(t,)` → tokens of a text: scores that a model's own tokens have, such as the class token's row of an attention rollout.
+    /// The target is «any target» until it is [`named`](Self::named).
+    ///
+    /// Errors: not one finite score per token.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let rolled = rollout(&bert.attention(&text)?, &Rollout::default())?;
+    /// let why = Attribution::of_tokens("attention rollout", &rolled.i((0, 0))?, &text)?;
+    /// assert!((why.sum() - 1.0).abs() < 1e-5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn of_tokens(method: &str, row: &Tensor, text: &Text) -> Result<Self> {
+        Ok(Self::of_elements(method, row.dims(), numbers(row)?)?.over(text)?.named("any target"))
+    }
+
     /// The same of one output, or of several together, whose scores stand below those of their sum.
     pub(crate) fn of_outputs(method: &str, shape: &[usize], sum: Vec<f64>, outputs: Vec<Vec<f64>>) -> Result<Self> {
         outputs.iter().try_for_each(|scores| finite("a score", scores))?;
@@ -260,9 +344,7 @@ impl Attribution {
     ///
     /// Errors: the scores are not over the elements of a tensor with one row per token of `text`.
     pub fn over(self, text: &Text) -> Result<Self> {
-        let Features::Elements { shape } = &self.features else {
-            return Err(Error::argument("these scores are over tokens already"));
-        };
+        let shape = self.elements()?;
         if !matches!(shape.len(), 1 | 2) || shape[0] != text.len() {
             return Err(Error::shape("the scores", format!("({0}, c) or ({0},), a row per token", text.len()), shape));
         }
@@ -272,32 +354,114 @@ impl Attribution {
         Ok(self.aggregated(features, |scores| scores.chunks(channels).map(|row| row.iter().sum()).collect()))
     }
 
+    /// The shape of the tensor whose elements the scores are over.
+    fn elements(&self) -> Result<&[usize]> {
+        match &self.features {
+            Features::Elements { shape } => Ok(shape),
+            other => {
+                let what = if other.map().is_some() { "of a picture" } else { "of a text" };
+                Err(Error::argument(format!("these scores are over parts {what} already")))
+            }
+        }
+    }
+
+    /// `(c,h,w)` elements → pixels: Σ over the channels of each pixel.
+    ///
+    /// Errors: the scores are not over the elements of a `(c,h,w)` tensor.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::ones((3, 2, 2), DType::F64, &Device::Cpu)?;
+    /// let pixels = gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &picture)?.over_pixels()?;
+    /// assert_eq!(pixels.scores, [3.0; 4]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn over_pixels(self) -> Result<Self> {
+        let (height, width) = match *self.elements()? {
+            [c, height, width] if c * height * width > 0 => (height, width),
+            ref other => {
+                let wanted = "(c, h, w), channels of a picture's pixels, none of them 0";
+                return Err(Error::shape("the scores", wanted, other));
+            }
+        };
+        self.consistent()?;
+        let sum = |scores: &[f64]| column_sums(&scores.chunks(height * width).map(<[f64]>::to_vec).collect::<Vec<_>>());
+        Ok(self.aggregated(Features::Pixels { height, width }, sum))
+    }
+
+    /// `(g,)` elements → pixels: scores of groups over a `(c,h,w)` picture, each divided evenly among the elements of its
+    /// group, so that the total stays; pixels in no group have 0.
+    ///
+    /// A picture of it shows scores per pixel: a large segment is paler than a small one of the same score.
+    ///
+    /// Errors: not one score per group; groups over something else than a picture.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::ones((3, 4, 4), DType::F64, &Device::Cpu)?;
+    /// let squares = Groups::patches(&picture, 2)?;
+    /// let drop = feature_ablation(|x| Ok(x.sum((1, 2, 3))?), &picture, &picture.zeros_like()?, &squares)?;
+    /// assert_eq!(drop.over_segments(&squares)?.scores, [3.0; 16]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn over_segments(self, groups: &Groups) -> Result<Self> {
+        if self.elements()? != [groups.len()] {
+            let wanted = format!("({},), one per group", groups.len());
+            return Err(Error::shape("the scores", wanted, self.elements()?));
+        }
+        self.consistent()?;
+        let shape = groups.shape().to_vec();
+        self.aggregated(Features::Elements { shape }, |scores| groups.divided(scores)).over_pixels()
+    }
+
+    /// Pixels → square patches of `size` by `size` pixels: Σ over the pixels of each.
+    ///
+    /// Errors: the scores are not over pixels; patches that do not divide the picture.
+    pub fn patches(&self, size: usize) -> Result<Self> {
+        self.consistent()?;
+        let Features::Pixels { height, width } = self.features else {
+            return Err(Error::argument(
+                "only scores over pixels can be summed to patches: call `over_pixels()` first",
+            ));
+        };
+        if size == 0 || height % size != 0 || width % size != 0 {
+            return Err(Error::argument(format!(
+                "patches of {size} × {size} pixels do not divide a picture of {height} rows and {width} columns"
+            )));
+        }
+        let (rows, columns) = (height / size, width / size);
+        let sum = |scores: &[f64]| {
+            let mut sums = vec![0.0; rows * columns];
+            let patch = |pixel: usize| pixel / width / size * columns + pixel % width / size;
+            scores.iter().enumerate().for_each(|(pixel, score)| sums[patch(pixel)] += score);
+            sums
+        };
+        Ok(self.clone().aggregated(Features::Patches { rows, columns }, sum))
+    }
+
     /// Elements `(s,)` → the parts of a text they stand for.
     ///
     /// Errors: not one score per part.
     pub fn over_parts(self, parts: &Parts) -> Result<Self> {
-        match &self.features {
-            Features::Elements { shape } if *shape == [parts.len()] => {
+        match self.elements()? == [parts.len()] {
+            true => {
                 let features = Features::Spans { text: parts.source().into(), tokens: parts.tokens().to_vec() };
                 Ok(Self { features, ..self })
             }
-            Features::Elements { shape } => {
-                Err(Error::shape("the scores", format!("({},), one per part", parts.len()), shape))
-            }
-            _ => Err(Error::argument("these scores are over parts of a text already")),
+            false => Err(Error::shape("the scores", format!("({},), one per part", parts.len()), self.elements()?)),
         }
     }
 
     /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words and other parts of a text
     /// stay as they are.
     ///
-    /// Errors: the scores are over elements (call [`over`](Self::over) first).
+    /// Errors: the scores are over elements (call [`over`](Self::over) first), or over a picture.
     pub fn words(&self) -> Result<Self> {
         self.consistent()?;
         let (text, tokens) = match &self.features {
             Features::Tokens { text, tokens } => (text, tokens),
             Features::Words { .. } | Features::Spans { .. } => return Ok(self.clone()),
-            Features::Elements { .. } => {
+            Features::Elements { .. } | Features::Pixels { .. } | Features::Patches { .. } => {
                 return Err(Error::argument(
                     "only scores over tokens can be summed to words: call `over(&text)` first",
                 ));
@@ -321,18 +485,15 @@ impl Attribution {
         Ok(self.clone().aggregated(Features::Words { text: text.clone(), tokens: words }, sum))
     }
 
-    /// The tokens, words or parts the scores are over; none for elements.
+    /// The tokens, words or parts the scores are over; none for elements and pictures.
     pub fn tokens(&self) -> &[Token] {
         self.features.tokens()
     }
 
-    /// The scores as a tensor of the features' shape, `f64`.
+    /// The scores as a tensor of the features' shape, `f64`: `(h,w)` over a picture.
     pub fn tensor(&self) -> Result<Tensor> {
-        let shape = match &self.features {
-            Features::Elements { shape } => shape.clone(),
-            _ => vec![self.scores.len()],
-        };
-        Ok(Tensor::from_slice(&self.scores, shape, &Device::Cpu)?)
+        self.consistent()?;
+        Ok(Tensor::from_slice(&self.scores, self.features.shape(), &Device::Cpu)?)
     }
 
     /// Σ scores.
@@ -351,8 +512,7 @@ impl Attribution {
     pub fn top(&self, k: usize) -> Vec<(String, f64)> {
         let tokens = self.tokens();
         let plain = self.order().into_iter().filter(|&i| tokens.get(i).is_none_or(|token| !token.special));
-        let name = |i: usize| tokens.get(i).map_or(format!("x[{i}]"), |token| token.text.clone());
-        plain.take(k).map(|i| (name(i), self.scores[i])).collect()
+        plain.take(k).map(|i| (self.features.name(i), self.scores[i])).collect()
     }
 
     /// The attribution as JSON.
@@ -371,10 +531,7 @@ impl Attribution {
 
     /// Errors unless there is one score per feature, for every output.
     pub(crate) fn consistent(&self) -> Result<()> {
-        let features = match &self.features {
-            Features::Elements { shape } => shape.iter().product(),
-            features => features.tokens().len(),
-        };
+        let features: usize = self.features.shape().iter().product();
         let all = std::iter::once(&self.scores).chain(self.outputs.iter().map(|output| &output.scores));
         match all.map(Vec::len).find(|len| *len != features) {
             None => Ok(()),

@@ -2,17 +2,21 @@
 //!
 //! A wrong answer is no error. It gets a verdict that says what differs; an answer that fails gets its own error back.
 
+mod attention_rollout;
 mod bert_sentiment;
 mod inside_llama;
 mod integrated_gradients;
 mod llm_attribution;
+mod pixels_and_prompts;
 
 use maud::html;
 
+pub use attention_rollout::{class_row, rollout, rollout_looks_elsewhere};
 pub use bert_sentiment::{leave_one_out, turning_word, words};
 pub use inside_llama::{head_that_looks, parting_prompt, words_zeroed};
 pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
 pub use llm_attribution::{plays_chess, rather_than, removed};
+pub use pixels_and_prompts::{false_friend, last_object, relevance_mass};
 
 use crate::show::Show;
 use crate::{Error, Result};

@@ -217,8 +217,8 @@ pub fn convergence(
     Ok(Convergence { curves: rules.iter().map(curve).collect::<Result<_>>()? })
 }
 
-/// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory.
+/// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory: as many for each core.
 pub(crate) fn fitting(x: &Tensor) -> usize {
     const ELEMENTS: usize = 1 << 19;
-    (ELEMENTS / x.elem_count().max(1)).max(1)
+    (ELEMENTS / x.elem_count().max(1)).max(1).next_multiple_of(rayon::current_num_threads())
 }

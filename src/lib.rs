@@ -47,10 +47,14 @@
 
 mod ablation;
 mod agreement;
+mod attention_flow;
+mod attention_gradients;
 mod attribution;
 pub mod baseline;
+mod causal_rollout;
 pub mod check;
 mod error;
+pub mod faithfulness;
 mod grad;
 mod integrated_gradients;
 pub mod kernel;
@@ -58,27 +62,35 @@ mod lime;
 pub mod model;
 mod outcomes;
 mod path;
+mod patterns;
 mod progress;
+mod resample;
 mod rollout;
 mod saliency;
 mod shapley;
 pub mod show;
+mod superpixels;
 mod target;
 mod tensor;
 pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
 pub use agreement::rank_correlation;
+pub use attention_flow::{attention_flow, attention_flow_row};
+pub use attention_gradients::{AttentionGradients, attention_gradients, gae, gae_normalised, gradient_rollout};
 pub use attribution::{Attribution, Completeness, Features, Output};
 pub use candle_core;
+pub use causal_rollout::{CausalRollout, causal_rollout};
 pub use error::{Error, Result};
 pub use grad::{grad_at, grad_check, jacobian_at};
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
 pub use lime::{Lime, lime};
 pub use path::{Quadrature, interpolate, riemann_sum};
-pub use rollout::{HeadFusion, Rollout, rollout};
+pub use resample::{Interpolation, resample};
+pub use rollout::{HeadFusion, Rollout, rollout, rollout_heads, rollout_levels, rollout_row};
 pub use saliency::{Noise, gradient, gradient_x_input, smooth_grad, smooth_grad_squared, var_grad};
 pub use shapley::{Coalitions, Permutations, kernel_shap, shapley_sampling, shapley_values};
+pub use superpixels::superpixels;
 pub use target::Target;
 
 /// What a notebook's first cell brings into scope.
@@ -87,15 +99,21 @@ pub mod prelude {
     pub use crate::model::hook::{Clear, Edit, Hook, Record, Site, Tap};
     pub use crate::model::parts::{Field, Parts};
     pub use crate::model::text::{Continuation, Text, Token};
-    pub use crate::model::{Baseline, Bert, CausalLm, Load, Message, Sampling};
-    pub use crate::show::{Chart, Comparison, HeadGrid, HeatStrip, Heatmap, Matrix, Series, Show};
-    pub use crate::zoo::{Biography, Decided, Facts, Question, RoleKind, Sentence, Truth};
+    pub use crate::model::{
+        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision, Vit,
+    };
+    pub use crate::show::{Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, Series, Show};
+    pub use crate::zoo::{
+        Biography, Colour, Decided, Facts, Object, Question, RoleKind, Scene, Scenes, Sentence, Shape, Truth,
+    };
     pub use crate::{
-        Attribution, Coalitions, Completeness, Convergence, Error, Features, Groups, HeadFusion, Lime, Noise, Output,
-        Permutations, Quadrature, Result, Rollout, Steps, Target, ablate, convergence, embedding_sensitivity,
-        feature_ablation, grad_at, grad_check, gradient, gradient_x_input, integrated_gradients, interpolate,
-        jacobian_at, kernel_shap, lime, occlusion, rank_correlation, riemann_sum, rollout, shapley_sampling,
-        shapley_values, smooth_grad, smooth_grad_squared, var_grad,
+        AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, Convergence, Error, Features, Groups,
+        HeadFusion, Interpolation, Lime, Noise, Output, Permutations, Quadrature, Result, Rollout, Steps, Target,
+        ablate, attention_flow, attention_flow_row, attention_gradients, causal_rollout, convergence,
+        embedding_sensitivity, feature_ablation, gae, gae_normalised, grad_at, grad_check, gradient, gradient_rollout,
+        gradient_x_input, integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, occlusion,
+        rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling,
+        shapley_values, smooth_grad, smooth_grad_squared, superpixels, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -1,12 +1,24 @@
 //! What every room needs of a tensor: its numbers, whether they are finite, whether they are real.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
 
 use crate::{Error, Result};
 
 /// The values as `f64`, whatever the tensor's shape, device and precision.
 pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
     Ok(x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+/// `(…,h,w) → (…,y,x)`: each column times `rows`, `(y,h)`, and each row times `columns`, `(x,w)`.
+pub(crate) fn along_rows_and_columns(map: &Tensor, rows: Vec<f64>, columns: Vec<f64>) -> Result<Tensor> {
+    let wide = along_last(map, columns)?;
+    Ok(along_last(&wide.transpose(D::Minus1, D::Minus2)?, rows)?.transpose(D::Minus1, D::Minus2)?.contiguous()?)
+}
+
+/// `(…,a) → (…,b)`: the last axis times `weights`, `(b,a)`.
+fn along_last(x: &Tensor, weights: Vec<f64>) -> Result<Tensor> {
+    let weights = Tensor::from_vec(weights, ((), x.dim(D::Minus1)?), x.device())?.to_dtype(x.dtype())?;
+    Ok(x.contiguous()?.broadcast_matmul(&weights.t()?)?)
 }
 
 /// Σ over rows of equal length, column by column.

@@ -83,7 +83,7 @@ fn attention_patterns_are_distributions_and_roll_out_to_distributions() -> Resul
     let patterns = bert.attention(&text)?;
     assert_eq!(patterns.len(), bert.layers());
     for fusion in [HeadFusion::Mean, HeadFusion::Max, HeadFusion::Min] {
-        let rolled = rollout(&patterns, &Rollout { fusion, discard: 0.4 })?;
+        let rolled = rollout(&patterns, &Rollout { fusion, discard: 0.4, ..Rollout::default() })?;
         for row in rolled.squeeze(0)?.to_vec2::<f64>()? {
             assert!((row.iter().sum::<f64>() - 1.0).abs() < 1e-12 && row.iter().all(|weight| *weight >= 0.0));
         }

@@ -47,7 +47,9 @@ fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
         ("causal attention".to_string(), vec![Stage::Attention(Attention::causal(2, 1)?, Site::Pattern(0))]),
         ("gate".to_string(), vec![Stage::Gate(Gate(Silu))]),
         ("log-probability".to_string(), vec![Stage::LogProbability(LogProbability::new(&[3, 0, 11, 3, 7]))]),
+        ("transposed".to_string(), vec![Stage::Transposed(mixing()?)]),
         ("encoder block".to_string(), block()?),
+        ("mixer block".to_string(), mixer_block()?),
         ("decoder block".to_string(), decoder_block()?),
     ];
     let activations = [Gelu, GeluNew, QuickGelu, Silu, Relu, Tanh];
@@ -70,6 +72,28 @@ fn block() -> Result<Vec<Stage>> {
             Stage::Linear(linear(20, CHANNELS, 17)?),
         ]),
         Stage::LayerNorm(layer_norm(CHANNELS)?),
+    ])
+}
+
+/// Five tokens mixed by two layers, gated as gMixer's are, for every channel alike.
+fn mixing() -> Result<Vec<Stage>> {
+    Ok(vec![Stage::Linear(linear(5, 14, 71)?), Stage::Gate(Gate(Activation::Silu)), Stage::Linear(linear(7, 5, 73)?)])
+}
+
+/// A whole MLP-Mixer block.
+fn mixer_block() -> Result<Vec<Stage>> {
+    Ok(vec![
+        Stage::Residual(vec![
+            Stage::LayerNorm(layer_norm(CHANNELS)?),
+            Stage::Transposed(mixing()?),
+            Stage::At(Site::AttnOut(0)),
+        ]),
+        Stage::Residual(vec![
+            Stage::LayerNorm(layer_norm(CHANNELS)?),
+            Stage::Linear(linear(CHANNELS, 20, 75)?),
+            Stage::Activation(Activation::Gelu),
+            Stage::Linear(linear(20, CHANNELS, 77)?),
+        ]),
     ])
 }
 
@@ -115,12 +139,12 @@ fn every_block_passes_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// A hook that wants the pattern and changes nothing: it makes the chain run stage by stage.
+/// A hook that wants what attention or mixing does and changes nothing: it makes the chain run stage by stage.
 struct Watching;
 
 impl Hook for Watching {
     fn sites(&self) -> Vec<Site> {
-        vec![Site::Pattern(0)]
+        vec![Site::Pattern(0), Site::AttnOut(0)]
     }
 
     fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
@@ -207,6 +231,53 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     let narrowing = Chain::new(vec![Stage::Residual(vec![Stage::Linear(linear(CHANNELS, 5, 1)?)])]);
     let narrowed = narrowing.forward(&random(&[1, 5, CHANNELS], 1)?, None, &mut Clear);
     assert!(said(narrowed).contains("what a residual adds"));
+    Ok(())
+}
+
+#[test]
+fn mixing_is_the_same_steps_on_the_transpose() -> Result<()> {
+    let x = random(&[3, 5, CHANNELS], 70)?;
+    let mixed = Chain::new(vec![Stage::Transposed(mixing()?)]).forward(&x, None, &mut Clear)?;
+    let turned = Chain::new(mixing()?).forward(&x.transpose(1, 2)?.contiguous()?, None, &mut Clear)?;
+    assert!(largest_difference(&mixed, &turned.transpose(1, 2)?)? < 1e-12);
+    let twice = Chain::new(vec![Stage::Transposed(vec![Stage::Transposed(vec![])])]);
+    assert_eq!(largest_difference(&twice.forward(&x, None, &mut Clear)?, &x)?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn mixing_that_does_not_fit_is_refused() -> Result<()> {
+    let said = |stages: Vec<Stage>, tokens: usize| -> Result<[String; 2]> {
+        let (chain, x) = (Chain::new(vec![Stage::Transposed(stages)]), random(&[1, tokens, CHANNELS], 1)?);
+        let roads = [chain.forward(&x, None, &mut Clear), chain.composed(&x, None)];
+        Ok(roads.map(|result| result.map_or_else(|error| error.to_string(), |_| "no error".into())))
+    };
+    for message in said(mixing()?, 6)? {
+        assert!(message.contains("expected (n, t, 5)") && message.contains("[6]"), "{message}");
+    }
+    for message in said(vec![Stage::Linear(linear(5, 7, 1)?)], 5)? {
+        assert!(message.contains("what is mixed along tokens") && message.contains("(n, 5, c)"), "{message}");
+    }
+    for message in said(vec![Stage::Transposed(vec![Stage::Linear(linear(5, 5, 1)?)])], 5)? {
+        assert!(message.contains("expected (n, t, 5)") && message.contains("[12]"), "{message}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_scaled_projection_is_the_projection_times_the_scale() -> Result<()> {
+    let (x, scale) = (random(&[2, 5, CHANNELS], 80)?, random(&[7], 81)?);
+    let run = |linear: Linear| Chain::new(vec![Stage::Linear(linear)]).forward(&x, None, &mut Clear);
+    let bare = Linear::new(random(&[7, CHANNELS], 82)?, None)?;
+    let stacked = Linear::stacked(&[linear(CHANNELS, 3, 83)?, linear(CHANNELS, 4, 85)?])?;
+    for linear in [linear(CHANNELS, 7, 87)?, bare, stacked] {
+        let expected = run(linear.clone())?.broadcast_mul(&scale)?;
+        assert!(largest_difference(&run(linear.scaled(&scale)?)?, &expected)? < 1e-12);
+    }
+    let narrow = linear(CHANNELS, 7, 87)?.scaled(&random(&[CHANNELS], 81)?);
+    assert!(
+        narrow.is_err_and(|error| error.to_string().contains("a linear block's scale has shape [12], expected (7,)"))
+    );
     Ok(())
 }
 

@@ -193,3 +193,89 @@ fn words_zeroed() {
     fails(check::words_zeroed(|_, _| Ok(vec![])), "");
     passes(check::words_zeroed(drops));
 }
+
+/// Ã = ½(A + I) of the mean or the largest of the heads, rows divided by sums over an axis.
+fn layer(map: &Tensor, largest: bool, sums: usize) -> Result<Tensor> {
+    let fused = if largest { map.max(1)? } else { map.mean(1)? };
+    let mixed = (fused.broadcast_add(&Tensor::eye(map.dim(3)?, map.dtype(), map.device())?)? * 0.5)?;
+    let total = mixed.sum(2)?;
+    Ok(mixed.broadcast_div(&total.unsqueeze(sums)?)?)
+}
+
+fn rolled(maps: &[Tensor], layer: impl Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    maps[1..].iter().try_fold(layer(&maps[0])?, |rolled, map| Ok(layer(map)?.matmul(&rolled)?))
+}
+
+#[test]
+fn rollouts() {
+    let (mean, max) = (HeadFusion::Mean, HeadFusion::Max);
+    passes(check::rollout(|maps| rollout(maps, &Rollout::default()), mean));
+    passes(check::rollout(|maps| rolled(maps, |map| layer(map, false, 2)), mean));
+    passes(check::rollout(|maps| rolled(maps, |map| layer(map, true, 2)), max));
+    fails(check::rollout(|maps| rollout(maps, &Rollout::default()), max), "read row by row");
+    fails(check::rollout(|maps| rolled(maps, |map| layer(map, true, 1)), max), "sums to");
+    fails(check::rollout(|maps| rolled(maps, |map| Ok(map.mean(1)?)), mean), "no layer keeps its residual");
+    let backwards = |maps: &[Tensor]| rollout(&maps.iter().rev().cloned().collect::<Vec<_>>(), &Rollout::default());
+    fails(check::rollout(backwards, mean), "stands on the left");
+    let plain_first = |maps: &[Tensor]| Ok(rollout(&maps[1..], &Rollout::default())?.matmul(&maps[0].mean(1)?)?);
+    fails(check::rollout(plain_first, mean), "layer 0 enters without its residual");
+    fails(check::rollout(|maps| Ok(maps[0].clone()), mean), "I expected");
+    fails(check::rollout(|_| Err(Error::EmptyText), mean), "ended in an error");
+}
+
+#[test]
+fn class_rows() {
+    let carried = |maps: &[Tensor]| {
+        let (t, first) = (maps[0].dim(3)?, &maps[0]);
+        let top = Tensor::eye(t, first.dtype(), first.device())?.narrow(0, 0, 1)?;
+        maps.iter().rev().try_fold(top, |row, map| Ok(((row.matmul(&map.mean(1)?.squeeze(0)?)? + row)? * 0.5)?))
+    };
+    passes(check::class_row(carried));
+    fails(check::class_row(|maps| Ok(maps[0].mean(1)?.narrow(1, 0, 1)?.squeeze(1)?)), "With 1 layers");
+    fails(check::class_row(|maps| rollout(maps, &Rollout::default())), "I expected a row");
+}
+
+#[test]
+fn rollout_looks_elsewhere() -> Result<()> {
+    let star = Scene::empty(5).with(Shape::Star, Colour::Yellow, 32.0, 32.0, 12.0)?;
+    fails(check::rollout_looks_elsewhere(&star), "something beside it");
+    let scenes = Scenes::of("pellucid/tiny-vit-shapes")?.scenes;
+    assert!(scenes.iter().any(|scene| check::rollout_looks_elsewhere(scene).passed), "the exercise has no solution");
+    Ok(())
+}
+
+#[test]
+fn relevance_mass() {
+    let share = |scores: &[f64], mask: &[u8]| {
+        let inside: f64 = scores.iter().zip(mask).map(|(score, one)| score.max(0.0) * f64::from(*one)).sum();
+        inside / scores.iter().map(|score| score.max(0.0)).sum::<f64>()
+    };
+    passes(check::relevance_mass(share));
+    fails(check::relevance_mass(|scores, _| scores.iter().sum()), "I expected 0.375");
+    let signed = |scores: &[f64], mask: &[u8]| {
+        scores.iter().zip(mask).map(|(score, one)| score * f64::from(*one)).sum::<f64>() / scores.iter().sum::<f64>()
+    };
+    fails(check::relevance_mass(signed), "I expected 0.25");
+}
+
+#[test]
+fn last_object() {
+    let ids = |scene: &Scene| scene.mask(scene.objects.len() - 1)?.flatten_all()?.to_vec1::<u8>().map_err(Error::from);
+    let mine =
+        |scene: &Scene, x: &Tensor| Groups::segments(x, &ids(scene)?.into_iter().map(usize::from).collect::<Vec<_>>());
+    passes(check::last_object(mine));
+    let inverted = |scene: &Scene, x: &Tensor| {
+        Groups::segments(x, &ids(scene)?.into_iter().map(|one| usize::from(one == 0)).collect::<Vec<_>>())
+    };
+    fails(check::last_object(inverted), "differs from the object");
+    fails(check::last_object(|_, x| Groups::patches(x, 32)), "differs from the object");
+    fails(check::last_object(|_, x| Groups::patches(&x.narrow(1, 0, 32)?, 32)), "differs from the object");
+}
+
+#[test]
+fn false_friend() {
+    fails(check::false_friend("a green square"), "«a green square» has");
+    fails(check::false_friend("a blue star"), "leave «circle» and «star» out");
+    fails(check::false_friend("something blue"), "names no shape that is missing");
+    passes(check::false_friend("a blue triangle"));
+}

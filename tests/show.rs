@@ -2,6 +2,8 @@
 
 use pellucid::prelude::*;
 
+use pellucid::zoo::photo;
+
 const MODEL: &str = "pellucid/tiny-bert-sentiment";
 
 fn explain(sentence: &str) -> Result<(Bert, Text, Attribution)> {
@@ -29,8 +31,33 @@ fn figures() -> Result<Vec<(&'static str, Box<dyn Show>)>> {
         ("head grid", Box::new(HeadGrid::new(&patterns, &text)?)),
         ("comparison", Box::new(Comparison::new(&[("one", &why), ("two", &why)])?)),
         ("elements", Box::new(integrated_gradients(square, &x, &zero, &Steps::default())?)),
+        ("picture", Box::new(photo("cat")?)),
+        ("overlay", Box::new(edges(&photo("cat")?)?)),
+        ("map", Box::new(signed_map(4, 6)?.patches(2)?)),
+        ("mask", Box::new(edges(&photo("rocket")?)?.mask(0.2)?)),
+        ("contours", Box::new(Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?.contours(&[-0.5, 0.5])?)),
+        ("gallery", Box::new(Gallery::row(&[("<b>loved</b>", &photo("cat")?), ("edges", &edges(&photo("cat")?)?)])?)),
         ("convergence", Box::new(convergence(square, &x, &zero, &Quadrature::ALL, &[2, 4, 8])?)),
     ])
+}
+
+fn blank(width: usize, height: usize) -> Result<Image> {
+    Image::from_pixels(&Tensor::full(0.5f32, (3, height, width), &Device::Cpu)?)
+}
+
+/// Scores over the pixels of a picture: how far each is from what stands around it. Unsigned, with a name to escape.
+fn edges(picture: &Image) -> Result<Overlay> {
+    let x = picture.pixels()?;
+    let around = pellucid::baseline::blurred(&x, 3.0)?;
+    let why = gradient_x_input(|d| Ok(d.sqr()?.sum((1, 2, 3))?), &(x - around)?)?;
+    Overlay::new(picture, &why.named("<b>loved"))
+}
+
+/// Scores from below zero to above it.
+fn signed_map(height: usize, width: usize) -> Result<Attribution> {
+    let ramp = Tensor::arange(0f64, (height * width) as f64, &Device::Cpu)?.reshape((1, height, width))?;
+    let ramp = (ramp - (height * width / 2) as f64)?;
+    gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &ramp)?.over_pixels()
 }
 
 #[test]
@@ -50,7 +77,8 @@ fn pictures_are_whole_documents_and_charts_whole_charts() -> Result<()> {
     for (name, figure) in figures()? {
         if let Some(svg) = figure.svg() {
             assert!(svg.starts_with("<svg xmlns=") && svg.ends_with("</svg>"), "{name}");
-            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{name}");
+            let drawn = svg.split("base64,").map(|part| part.split_once('"').map_or(part, |(_, after)| after));
+            assert!(drawn.into_iter().all(|part| !part.contains("NaN") && !part.contains("inf")), "{name}");
         }
         if let Some(chart) = figure.plotly() {
             let chart: serde_json::Value = serde_json::from_str(&chart)?;
@@ -108,6 +136,14 @@ fn figures_are_saved_by_their_ending() -> Result<()> {
         assert!(std::fs::metadata(folder.path().join(name))?.len() > 50);
     }
     assert!(why.save(folder.path().join("strip.png")).is_err_and(|e| e.to_string().contains("saved as .html")));
+    let overlay = edges(&photo("cat")?)?;
+    for name in ["over.html", "over.svg", "over.txt", "over.json", "over.png"] {
+        overlay.save(folder.path().join(name))?;
+    }
+    let written = Image::open(folder.path().join("over.png"))?;
+    assert_eq!((written.width(), written.height()), (451, 300));
+    let scores = Attribution::from_json(&std::fs::read_to_string(folder.path().join("over.json"))?)?;
+    assert_eq!(scores.features, Features::Pixels { height: 300, width: 451 });
     Ok(())
 }
 
@@ -141,5 +177,189 @@ fn mismatched_figures_are_refused() -> Result<()> {
         Comparison::new(&[("words", &words), ("tokens", &longer)])
             .is_err_and(|e| e.to_string().contains("other features"))
     );
+    Ok(())
+}
+
+#[test]
+fn scores_over_pictures_keep_their_sums_and_their_json() -> Result<()> {
+    let pixels = signed_map(4, 6)?;
+    let patches = pixels.patches(2)?;
+    assert_eq!(patches.features, Features::Patches { rows: 2, columns: 3 });
+    assert_eq!(patches.tensor()?.dims(), [2, 3]);
+    assert_eq!(patches.scores[0], [0.0, 1.0, 6.0, 7.0].iter().map(|x| x - 12.0).sum::<f64>());
+    assert_eq!(patches.sum(), pixels.sum());
+    for scores in [&pixels, &patches] {
+        assert_eq!(&Attribution::from_json(&scores.to_json()?)?, scores);
+        assert!(Attribution::from_json(&Attribution { scores: vec![1.0], ..scores.clone() }.to_json()?).is_err());
+        assert!((scores.agreement(scores)? - 1.0).abs() < 1e-12);
+        assert!(scores.words().is_err() && scores.clone().over_pixels().is_err());
+        assert!(Comparison::new(&[("one", scores)]).is_err_and(|e| e.to_string().contains("Gallery")));
+    }
+    assert!(pixels.agreement(&patches).is_err_and(|e| e.to_string().contains("patches with patches")));
+    assert!(pixels.patches(4).is_err_and(|e| e.to_string().contains("do not divide")));
+    assert!(patches.patches(1).is_err_and(|e| e.to_string().contains("over_pixels")));
+    assert_eq!(pixels.top(1)[0].0, "pixel in row 0, column 0");
+    Ok(())
+}
+
+#[test]
+fn several_outputs_are_summed_over_pixels_too() -> Result<()> {
+    let x = Tensor::ones((3, 2, 2), DType::F64, &Device::Cpu)?;
+    let both = |x: &Tensor| Ok(Tensor::stack(&[x.sum((1, 2, 3))?, (x.narrow(1, 0, 1)?.sum((1, 2, 3))? * 5.0)?], 1)?);
+    let patches = gradient_x_input(both, &x)?.over_pixels()?.patches(2)?;
+    assert_eq!((patches.outputs[0].scores[0], patches.outputs[1].scores[0], patches.scores[0]), (12.0, 20.0, 32.0));
+    Ok(())
+}
+
+#[test]
+fn an_overlay_shows_where_and_with_which_sign() -> Result<()> {
+    let overlay = Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?;
+    let picture = Image::decode(&overlay.png().unwrap_or_default())?.pixels()?;
+    let colour = |x: usize, y: usize| picture.narrow(1, y, 1)?.narrow(2, x, 1)?.flatten_all()?.to_vec1::<f32>();
+    let (against, supports) = (colour(1, 1)?, colour(58, 38)?);
+    assert!(against[0] > against[2] + 0.3 && supports[2] > supports[0] + 0.3, "{against:?}, {supports:?}");
+    let text = overlay.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].starts_with("−█") && lines[4].ends_with("██") && !lines[4].contains('−'), "{text}");
+    assert!(overlay.html().contains("blue supports the target, orange speaks against it"));
+    assert!(lines.last().is_some_and(|law| law.contains("gradient × input promises no sum")), "{text}");
+    Ok(())
+}
+
+#[test]
+fn full_colour_is_a_quantile_and_says_so() -> Result<()> {
+    let mut scores = vec![1.0f64; 400];
+    scores[7] = 1000.0;
+    let map = Tensor::from_vec(scores, (20, 20), &Device::Cpu)?;
+    let overlay = Overlay::new(&blank(40, 40)?, &Attribution::of_patches("attention rollout", &map)?)?;
+    let legend = overlay.html();
+    assert!(
+        legend.contains("full colour from |score| 1.000 on, which 99 % do not exceed (the largest: 1000)"),
+        "{legend}"
+    );
+    assert!(legend.contains("the deeper the purple") && legend.contains("attention rollout promises no sum"));
+    for lonely in [0.0, 3.0] {
+        let mut scores = vec![0.0f64; 400];
+        scores[3] = lonely;
+        let map = Tensor::from_vec(scores, (20, 20), &Device::Cpu)?;
+        let text = Overlay::new(&blank(40, 40)?, &Attribution::of_patches("rollout", &map)?)?.text();
+        assert!(
+            text.contains(if lonely == 0.0 { "all scores are 0" } else { "full colour at |score| 3.000" }),
+            "{text}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn nothing_is_stretched() -> Result<()> {
+    let patches = |rows: usize, columns: usize| {
+        Attribution::of_patches("rollout", &Tensor::ones((rows, columns), DType::F32, &Device::Cpu)?)
+    };
+    for (width, height, rows, columns) in [(450, 300, 2, 3), (451, 300, 11, 16), (1, 1, 1, 1), (3000, 3, 1, 1000)] {
+        let overlay = Overlay::new(&blank(width, height)?, &patches(rows, columns)?)?;
+        assert!(overlay.svg().is_some(), "{width} × {height}");
+    }
+    for (width, height, rows, columns) in [(450, 300, 14, 14), (224, 224, 14, 16), (100, 300, 3, 1)] {
+        let fits = Overlay::new(&blank(width, height)?, &patches(rows, columns)?);
+        match fits {
+            Ok(_) => assert_eq!((width, height), (100, 300)),
+            Err(error) => assert!(error.to_string().contains("without being stretched"), "{error}"),
+        }
+    }
+    let larger = Overlay::new(&blank(3, 2)?, &signed_map(40, 60)?)?;
+    let drawn = Image::decode(&larger.png().unwrap_or_default())?;
+    assert_eq!((drawn.width(), drawn.height()), (60, 40), "a small picture grows to the map");
+    let (_, _, words) = explain("A good film.")?;
+    assert!(Overlay::new(&blank(2, 2)?, &words).is_err_and(|e| e.to_string().contains("scores over a text")));
+    Ok(())
+}
+
+#[test]
+fn masks_and_contours_refuse_what_means_nothing() -> Result<()> {
+    let overlay = Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?;
+    for threshold in [-0.1, 1.0, f64::NAN] {
+        assert!(overlay.clone().mask(threshold).is_err_and(|e| e.to_string().contains("[0, 1)")));
+    }
+    for levels in [&[][..], &[1.5], &[f64::NAN]] {
+        assert!(overlay.clone().contours(levels).is_err_and(|e| e.to_string().contains("between −1 and 1")));
+    }
+    Ok(())
+}
+
+#[test]
+fn contours_are_lines_that_go_round_and_to_the_edge() -> Result<()> {
+    let hill = |x: usize, y: usize| (-0.02 * ((x as f64 - 20.0).powi(2) + (y as f64 - 12.0).powi(2))).exp();
+    let map: Vec<f64> = (0..24 * 40).map(|i| hill(i % 40, i / 40)).collect();
+    let map = Attribution::of_patches("hill", &Tensor::from_vec(map, (24, 40), &Device::Cpu)?)?;
+    let svg = Overlay::new(&blank(400, 240)?, &map)?.contours(&[0.5])?.svg().unwrap_or_default();
+    let lines: Vec<Vec<(f64, f64)>> = svg.split("points=\"").skip(1).step_by(2).map(points).collect();
+    assert_eq!(lines.len(), 1, "one hill, one line");
+    let ring = &lines[0];
+    assert_eq!(ring.first(), ring.last(), "it goes round");
+    let radius = (2.0f64.ln() / 0.02).sqrt() * 8.0; // 320 / 40 pixels to a cell
+    let (cx, cy) = (8.0 + 20.5 * 8.0, 45.0 + 12.5 * 8.0);
+    assert!(ring.iter().all(|(x, y)| ((x - cx).hypot(y - cy) - radius).abs() < 2.0), "of the right radius");
+    let slope = Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?.contours(&[-0.5])?.svg().unwrap_or_default();
+    assert!(slope.contains("stroke-dasharray=\"5 3\""), "negative lines are dashed");
+    Ok(())
+}
+
+/// The points of a polyline.
+fn points(svg: &str) -> Vec<(f64, f64)> {
+    let number = |text: &str| text.parse().unwrap_or(f64::NAN);
+    let list = svg.split('"').next().unwrap_or_default();
+    list.split(' ').filter_map(|point| point.split_once(',')).map(|(x, y)| (number(x), number(y))).collect()
+}
+
+#[test]
+fn galleries_hang_in_rows_and_grids() -> Result<()> {
+    let overlay = Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?;
+    let weak = Attribution { scores: overlay_scores(0.01)?, ..signed_map(4, 6)? };
+    let weak = Overlay::new(&blank(60, 40)?, &weak)?;
+    let levels: Gallery = (0..12).map(|l| (format!("level {l}"), overlay.clone())).collect();
+    let images = |gallery: &Gallery| gallery.svg().unwrap_or_default().matches("<image").count();
+    assert_eq!(images(&levels), 12);
+    let grid = Gallery::grid(&["mean", "max"], &["0 %", "50 %", "90 %"], |row, column| {
+        overlay.clone().mask([0.1, 0.4][row] + 0.1 * column as f64)
+    })?;
+    let svg = grid.svg().unwrap_or_default();
+    assert!(images(&grid) == 6 && svg.matches(">mean<").count() == 1 && svg.matches(">90 %<").count() == 1);
+    assert!(grid.text().contains("max, 50 %"));
+    let row = Gallery::row(&[("strong", &overlay), ("weak", &weak), ("map", &signed_map(4, 6)?)])?;
+    assert!(
+        row.html().contains("each has its own colour scale") && row.svg().is_some_and(|svg| svg.contains("±0.1200"))
+    );
+    let one = row.one_scale()?;
+    assert!(one.html().contains("one colour scale for all") && one.svg().is_some_and(|svg| svg.contains("−12.00")));
+    Ok(())
+}
+
+fn overlay_scores(factor: f64) -> Result<Vec<f64>> {
+    Ok(signed_map(4, 6)?.scores.iter().map(|score| score * factor).collect())
+}
+
+#[test]
+fn galleries_refuse_what_cannot_hang() -> Result<()> {
+    let (_, _, why) = explain("A good film.")?;
+    assert!(Gallery::row(&[]).is_err());
+    assert!(Gallery::row(&[("words", &why)]).is_err_and(|e| e.to_string().contains("`words` is no picture")));
+    assert!(Gallery::grid(&[], &["a"], |_, _| edges(&photo("cat")?)).is_err());
+    assert!(
+        Gallery::row(&[("cat", &photo("cat")?)])?.one_scale().is_err_and(|e| e.to_string().contains("no heat map"))
+    );
+    Ok(())
+}
+
+#[test]
+fn pictures_stay_small_in_a_notebook() -> Result<()> {
+    let cat = photo("cat")?;
+    let html = cat.html();
+    assert!(html.contains("data:image/jpeg") && html.len() < 80_000, "{} bytes", html.len());
+    let huge = Image::from_pixels(&resample(&cat.pixels()?, 1500, 2255, Interpolation::Bilinear)?)?;
+    assert!(huge.html().len() < 80_000, "{} bytes", huge.html().len());
+    assert!(edges(&cat)?.html().len() < 120_000, "{} bytes", edges(&cat)?.html().len());
+    let tiny = blank(8, 8)?.html();
+    assert!(tiny.contains("data:image/png") && tiny.contains("pixelated") && tiny.contains("width: 320px"));
     Ok(())
 }

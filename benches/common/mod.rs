@@ -64,28 +64,28 @@ pub fn race(racers: &mut [Racer], rounds: usize) -> Fallible<()> {
     Ok(())
 }
 
-/// A line for each racer, and how those that are ours compare with the fastest of Captum's.
+/// A line for each racer, and how those that are ours compare with the fastest of the others.
 pub fn report(racers: &[Racer]) {
-    let figures: Vec<(f64, f64)> = racers.iter().map(line).collect();
-    let theirs = racers.iter().zip(&figures).filter(|(racer, _)| racer.name.starts_with("Captum"));
-    let best = theirs.map(|(_, figure)| *figure).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((f64::NAN, f64::NAN));
-    for (racer, (seconds, memory)) in racers.iter().zip(&figures).filter(|(racer, _)| !racer.name.starts_with("Captum"))
-    {
-        let (speed, memory) = (best.0 / seconds, memory / best.1);
-        println!("{}: {speed:.2} × as fast as Captum at its best, {memory:.2} × the memory", racer.name);
+    let figures: Vec<(&str, f64, f64)> = racers.iter().map(line).collect();
+    let (ours, theirs): (Vec<_>, Vec<_>) = figures.into_iter().partition(|(name, ..)| name.starts_with("pellucid"));
+    let Some((best, fastest, least)) = theirs.into_iter().min_by(|a, b| a.1.total_cmp(&b.1)) else { return };
+    for (name, seconds, memory) in ours {
+        println!("{name}: {:.2} × as fast as {best}, {:.2} × the memory", fastest / seconds, memory / least);
     }
 }
 
-/// (median seconds, peak memory), printed.
-fn line(racer: &Racer) -> (f64, f64) {
+/// (name, median seconds, peak memory), printed.
+fn line(racer: &Racer) -> (&str, f64, f64) {
     let mut seconds: Vec<f64> = racer.runs.iter().map(|run| run.seconds).collect();
     seconds.sort_by(f64::total_cmp);
     let (low, middle, high) = (seconds[0], seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
     let peak = racer.runs.iter().map(|run| run.peak_mib).fold(0.0, f64::max);
     let Run { sum, delta, .. } = racer.runs[0];
-    let name = &racer.name;
-    println!("{name:<28} {middle:.3} s ({low:.3}–{high:.3}), peak {peak:.0} MiB, Σ {sum:+.6}, delta {delta:+.1e}");
-    (middle, peak)
+    println!(
+        "{:<28} {middle:.3} s ({low:.3}–{high:.3}), peak {peak:.0} MiB, Σ {sum:+.6}, delta {delta:+.1e}",
+        racer.name
+    );
+    (&racer.name, middle, peak)
 }
 
 /// Answers every line of standard input with a run of this work.

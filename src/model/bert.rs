@@ -2,7 +2,6 @@
 //!
 //! Devlin et al. 2018, arXiv 1810.04805. A block is x ← LN(x + Attention(x)), x ← LN(x + FFN(x)).
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use candle_core::{D, Tensor};
@@ -11,10 +10,11 @@ use serde::Deserialize;
 use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
+use super::encoder::Block;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::labels::{Labels, Named};
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
-use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// `config.json`, as far as the forward needs it.
@@ -33,8 +33,8 @@ struct Config {
     layer_norm_eps: f64,
     #[serde(default)]
     position_embedding_type: Option<String>,
-    #[serde(default)]
-    id2label: BTreeMap<usize, String>,
+    #[serde(flatten)]
+    named: Named,
 }
 
 fn two() -> usize {
@@ -71,20 +71,8 @@ struct Parts {
     embeddings: Chain,
     blocks: Vec<Block>,
     classifier: Option<Chain>,
-    classes: usize,
+    labels: Labels,
     vocabulary: Option<Chain>,
-}
-
-/// x ← LN(x + Attention(x)), then x ← LN(x + FFN(x)).
-struct Block {
-    attention: Chain,
-    feed_forward: Chain,
-}
-
-impl Block {
-    fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
-        self.feed_forward.forward(&self.attention.forward(x, mask, hook)?, mask, hook)
-    }
 }
 
 impl std::fmt::Debug for Bert {
@@ -125,7 +113,7 @@ impl Bert {
             types: weights.get((config.type_vocab_size, c), "embeddings.token_type_embeddings.weight")?,
             embeddings: embedding_norm(&weights, &config)?,
             blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
-            classes: classes.unwrap_or(0),
+            labels: Labels::new(classes.unwrap_or(0), &config.named),
             classifier: classes.map(|classes| classifier(&weights, &config, classes)).transpose()?,
             vocabulary: vocabulary(&weights, &config, &words)?,
             words,
@@ -170,16 +158,12 @@ impl Bert {
 
     /// The classifier's classes, by number: as config.json names them, or else `LABEL_0`, `LABEL_1`, …
     pub fn labels(&self) -> Vec<String> {
-        let name = |class: usize| self.0.config.id2label.get(&class).cloned().unwrap_or(format!("LABEL_{class}"));
-        (0..self.0.classes).map(name).collect()
+        self.0.labels.names().to_vec()
     }
 
     /// The number of a class.
     pub fn label(&self, name: &str) -> Result<usize> {
-        let labels = self.labels();
-        let known = labels.join(", ");
-        let unknown = || Error::argument(format!("there is no class `{name}`; the classes are {known}"));
-        labels.iter().position(|label| label.eq_ignore_ascii_case(name)).ok_or_else(unknown)
+        self.0.labels.number(name)
     }
 
     /// Word embeddings of a text, `(t,c)`: what attributions are over. Positions and segments are added by the forward.
@@ -293,11 +277,7 @@ impl Bert {
     ///
     /// Errors: the checkpoint has no classifier.
     pub fn predict(&self, text: &Text) -> Result<Vec<(String, f64)>> {
-        let logits = self.logits(text, &self.embed(text)?.unsqueeze(0)?)?;
-        let probabilities = numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
-        let mut classes: Vec<_> = self.labels().into_iter().zip(probabilities).collect();
-        classes.sort_by(|a, b| b.1.total_cmp(&a.1));
-        Ok(classes)
+        self.0.labels.ranked(&self.logits(text, &self.embed(text)?.unsqueeze(0)?)?)
     }
 
     /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries and sum to one.
@@ -326,6 +306,7 @@ fn embedding_norm(weights: &Weights, config: &Config) -> Result<Chain> {
     Ok(Chain::new(vec![Stage::At(Site::Embed), Stage::LayerNorm(norm)]))
 }
 
+/// x ← LN(x + Attention(x)), then x ← LN(x + FFN(x)).
 fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
     let (c, wide) = (config.hidden_size, config.intermediate_size);
     let linear = |name: &str, from, to| weights.linear(&format!("encoder.layer.{l}.{name}"), from, to);

@@ -23,11 +23,14 @@ pub struct Load {
     pub dtype: DType,
     /// Where the weights live.
     pub device: Device,
+    /// With a seed, every weight tensor's numbers are put in another order: a network of the same make and the same numbers
+    /// that has learnt nothing, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
+    pub shuffled: Option<u64>,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { revision: None, dtype: DType::F32, device: Device::Cpu }
+        Self { revision: None, dtype: DType::F32, device: Device::Cpu, shuffled: None }
     }
 }
 
@@ -35,6 +38,11 @@ impl Load {
     /// In `f64`, where finite differences and conservation laws hold to rounding.
     pub fn f64() -> Self {
         Self { dtype: DType::F64, ..Self::default() }
+    }
+
+    /// With shuffled weights.
+    pub fn shuffled(seed: u64) -> Self {
+        Self { shuffled: Some(seed), ..Self::default() }
     }
 }
 
@@ -102,6 +110,14 @@ impl Checkpoint {
     /// How messages call a file.
     pub(crate) fn place(&self, name: &str) -> PathBuf {
         Path::new(&self.name).join(name)
+    }
+
+    /// An error whose cause is what the configuration says.
+    pub(crate) fn at_fault(&self, error: Error) -> Error {
+        match error {
+            Error::Argument(problem) => Error::file(self.place("config.json"), problem),
+            other => other,
+        }
     }
 
     fn required(&self, name: &str, why: &str) -> Result<Cow<'static, [u8]>> {
@@ -201,18 +217,25 @@ impl Checkpoint {
     ///
     /// Errors: no weights, or a file that is truncated or no safetensors.
     pub(crate) fn weights(&self) -> Result<Weights> {
-        const SINGLE: &str = "model.safetensors";
+        self.weights_in(SINGLE)
+    }
+
+    /// The same where another file may hold them: that one if it is there.
+    pub(crate) fn weights_in(&self, single: &str) -> Result<Weights> {
         let Load { dtype, device, .. } = &self.load;
         if let Files::Gguf(gguf, _) = &self.files {
+            if self.load.shuffled.is_some() {
+                return Err(Error::argument("packed weights cannot be shuffled: load the model from safetensors"));
+            }
             return Ok(Weights::packed(gguf.clone(), *dtype, device.clone()));
         }
         if let Files::Embedded(_) = self.files {
             let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
             let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
             let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), *dtype, device)?;
-            return Ok(Weights::new(builder, names, self.place(SINGLE)));
+            return Ok(Weights::new(builder, names, self.place(SINGLE)).shuffled(self.load.shuffled));
         }
-        let shards = match self.path(SINGLE)? {
+        let shards = match self.path(single)?.map_or_else(|| self.path(SINGLE), |path| Ok(Some(path)))? {
             Some(path) => vec![path],
             None => self.shards()?,
         };
@@ -224,7 +247,7 @@ impl Checkpoint {
         // weights, this relies on nobody rewriting them meanwhile.
         let builder = unsafe { VarBuilder::from_mmaped_safetensors(&shards, *dtype, device) };
         let builder = builder.map_err(|error| broken_weights(shards[0].clone(), error))?;
-        Ok(Weights::new(builder, names, self.place(SINGLE)))
+        Ok(Weights::new(builder, names, self.place(SINGLE)).shuffled(self.load.shuffled))
     }
 
     /// The files listed in `model.safetensors.index.json`.
@@ -243,6 +266,9 @@ impl Checkpoint {
         files.iter().map(|name| self.path(name)?.ok_or_else(|| missing(name))).collect()
     }
 }
+
+/// Where weights are, unless they are in several files.
+const SINGLE: &str = "model.safetensors";
 
 /// A template, or the one called `default` of several.
 fn named_template(config: &serde_json::Value) -> Option<String> {

@@ -6,6 +6,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 use candle_nn::VarBuilder;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use super::blocks::{LayerNorm, Linear, RmsNorm, Weight};
 use super::embedding::Embedding;
@@ -20,6 +23,8 @@ pub(crate) struct Weights {
     file: PathBuf,
     /// Some checkpoints name every tensor of the backbone with a prefix, `bert.`, and some with none.
     prefix: &'static str,
+    /// The seed with which every tensor's numbers are put in another order.
+    shuffle: Option<u64>,
 }
 
 /// Where the tensors are.
@@ -33,13 +38,18 @@ enum Store {
 impl Weights {
     /// Of safetensors files.
     pub fn new(builder: VarBuilder<'static>, names: Vec<String>, file: PathBuf) -> Self {
-        Self { store: Store::Safetensors(builder), names: names.into_iter().collect(), file, prefix: "" }
+        Self { store: Store::Safetensors(builder), names: names.into_iter().collect(), file, prefix: "", shuffle: None }
     }
 
     /// Of a GGUF file, unpacked to a precision where they are needed.
     pub fn packed(gguf: Gguf, dtype: DType, device: Device) -> Self {
         let (names, file) = (gguf.names().collect(), gguf.path().into());
-        Self { store: Store::Gguf(gguf, dtype, device), names, file, prefix: "" }
+        Self { store: Store::Gguf(gguf, dtype, device), names, file, prefix: "", shuffle: None }
+    }
+
+    /// The same numbers, every tensor's in another order.
+    pub fn shuffled(self, seed: Option<u64>) -> Self {
+        Self { shuffle: seed, ..self }
     }
 
     /// The same weights, where names may or may not begin with `prefix`.
@@ -52,10 +62,58 @@ impl Weights {
         self.spelling(name).is_some()
     }
 
+    /// A tensor's shape; `None` if there is no such tensor.
+    pub fn dims(&self, name: &str) -> Option<Vec<usize>> {
+        Some(self.read(&self.spelling(name)?).ok()?.dims().to_vec())
+    }
+
     /// How many rows a matrix has; `None` if there is no such tensor.
     pub fn rows(&self, name: &str) -> Option<usize> {
-        let weight = self.read(&self.spelling(name)?).ok()?;
-        weight.dims().first().copied()
+        self.dims(name)?.first().copied()
+    }
+
+    /// How many blocks there are: `blocks.0.…`, `blocks.1.…`, and so on.
+    ///
+    /// Errors: none; a gap; not as many as the configuration promises, if it does.
+    pub fn blocks(&self, stem: &str, promised: Option<usize>) -> Result<usize> {
+        let numbered = |number: &usize| self.under(&format!("{stem}{number}.")).next().is_some();
+        let count = (0..).take_while(numbered).count();
+        let counted = |rest: &str| rest.split('.').next().is_some_and(|n| n.parse().is_ok_and(|n: usize| n < count));
+        if count == 0 {
+            return Err(Error::argument(format!("there are no weights whose names begin with `{stem}0.`")));
+        }
+        if let Some(rest) = self.under(stem).find(|rest| !counted(rest)) {
+            return Err(Error::file(
+                &self.file,
+                format!("there is `{stem}{rest}`, but nothing begins with `{stem}{count}.`: is the file whole?"),
+            ));
+        }
+        match promised {
+            Some(promised) if promised != count => Err(Error::argument(format!(
+                "config.json promises {promised} blocks, and the weights have {count}. Do they belong together?"
+            ))),
+            _ => Ok(count),
+        }
+    }
+
+    /// Errors if something in a part of the network has a name that the reader of the weights does not know: the forward
+    /// would be another network's.
+    pub fn only(&self, stem: &str, known: &[&str]) -> Result<()> {
+        match self.under(stem).find(|rest| !known.iter().any(|name| is_of(rest, name))) {
+            Some(rest) => Err(Error::file(
+                &self.file,
+                format!("`{stem}{rest}` belongs to no part that this reader knows, so this is another architecture"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// What follows a stem in the names that begin with it, with the prefix or without.
+    fn under<'a>(&'a self, stem: &str) -> impl Iterator<Item = &'a str> + use<'a> {
+        let (plain, prefixed) = (stem.to_string(), format!("{}{stem}", self.prefix));
+        self.names
+            .iter()
+            .filter_map(move |name| name.strip_prefix(prefixed.as_str()).or_else(|| name.strip_prefix(plain.as_str())))
     }
 
     /// A tensor of the shape it must have.
@@ -78,7 +136,10 @@ impl Weights {
         match &self.store {
             Store::Safetensors(builder) => {
                 let tensor = builder.get_unchecked(spelling).map_err(|error| Error::file(&self.file, error))?;
-                Ok(Weight::Dense(tensor.contiguous()?))
+                Ok(Weight::Dense(match self.shuffle {
+                    Some(seed) => shuffled(&tensor, spelling, seed)?,
+                    None => tensor.contiguous()?,
+                }))
             }
             Store::Gguf(gguf, dtype, device) => {
                 let packed = Weight::Quantised(Arc::new(gguf.tensor(spelling, device)?), *dtype);
@@ -92,11 +153,25 @@ impl Weights {
         Ok(Embedding::new(self.weight((tokens, channels), &format!("{name}.weight"))?))
     }
 
+    /// `name.weight (v,c)` of a vocabulary of any size.
+    pub fn embedding_of(&self, name: &str, channels: usize) -> Result<Embedding> {
+        self.embedding(name, self.rows(&format!("{name}.weight")).unwrap_or(0), channels)
+    }
+
     /// `name.weight (d,c)` and, if the checkpoint has one, `name.bias (d,)`.
     pub fn linear(&self, name: &str, from: usize, to: usize) -> Result<Linear> {
-        let bias = format!("{name}.bias");
-        let bias = self.contains(&bias).then(|| self.get(to, &bias)).transpose()?;
-        Linear::of(self.weight((to, from), &format!("{name}.weight"))?, bias)
+        self.linear_of([&format!("{name}.weight"), &format!("{name}.bias")], from, to)
+    }
+
+    /// A weight `(d,c)` and, if the checkpoint has one, a bias `(d,)`, by their whole names.
+    pub fn linear_of(&self, [weight, bias]: [&str; 2], from: usize, to: usize) -> Result<Linear> {
+        let bias = self.optional(to, bias)?;
+        Linear::of(self.weight((to, from), weight)?, bias)
+    }
+
+    /// A tensor of the shape it must have, if there is one of that name.
+    pub fn optional(&self, shape: impl Into<Shape>, name: &str) -> Result<Option<Tensor>> {
+        self.contains(name).then(|| self.get(shape, name)).transpose()
     }
 
     /// `name.weight (c,)` and `name.bias (c,)`.
@@ -126,6 +201,20 @@ impl Weights {
             format!("there is no tensor `{name}`; {has}. Do config.json and the weights belong together?"),
         )
     }
+}
+
+/// A tensor's numbers in an order that its name and the seed decide.
+fn shuffled(tensor: &Tensor, name: &str, seed: u64) -> Result<Tensor> {
+    let seed = name.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mut order: Vec<u32> = (0..tensor.elem_count() as u32).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let order = Tensor::from_vec(order, tensor.elem_count(), tensor.device())?;
+    Ok(tensor.flatten_all()?.index_select(&order, 0)?.reshape(tensor.shape())?)
+}
+
+/// Whether what is left of a tensor's name is a part's: `attn.qkv` of `attn.qkv.weight`, `blocks.` of all that is inside.
+fn is_of(rest: &str, name: &str) -> bool {
+    rest.strip_prefix(name).is_some_and(|end| name.ends_with('.') || matches!(end, "" | ".weight" | ".bias"))
 }
 
 fn wrong_shape(name: &str, expected: &Shape, got: &[usize]) -> String {

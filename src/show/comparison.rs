@@ -31,10 +31,16 @@ struct Row {
 impl Comparison {
     /// Named attributions over the same features.
     ///
-    /// Errors: none given; features that differ.
+    /// Errors: none given; features that differ; scores over a picture, which are for a [`Gallery`](super::Gallery).
     pub fn new(columns: &[(&str, &Attribution)]) -> Result<Self> {
         let (title, first) = columns.first().ok_or_else(|| Error::argument("there is nothing to compare"))?;
         columns.iter().try_for_each(|(_, attribution)| attribution.consistent())?;
+        if first.features.map().is_some() {
+            return Err(Error::argument(format!(
+                "`{title}` is over a picture, and a table has no room for that: lay each over it and hang them side by side, with \
+                 `Overlay` and `Gallery`"
+            )));
+        }
         if let Some((other, _)) = columns.iter().find(|(_, attribution)| !same_features(first, attribution)) {
             return Err(Error::argument(format!(
                 "`{other}` is over other features than `{title}`: compare tokens with tokens, words with words, of one text"

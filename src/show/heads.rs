@@ -1,13 +1,12 @@
 //! Attention patterns: one head with its words, and all heads at a glance.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use candle_core::Tensor;
-use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
+use image::{Rgb, RgbImage};
 use maud::{Markup, html};
 
 use super::drawing::{document, shortened};
 use super::palette::{hex, sequential};
+use super::picture::{exact, framed};
 use super::strip::label;
 use super::{Show, picture};
 use crate::model::text::Text;
@@ -35,7 +34,7 @@ impl Heatmap {
         let count = heads.len();
         let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
         let labels = text.tokens().iter().map(|token| label(&token.text)).collect();
-        Self::drawn(format!("attention of layer {layer}, head {head}"), labels, special(text), weights)
+        Ok(Self::drawn(format!("attention of layer {layer}, head {head}"), labels, special(text), weights))
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it: where a head looks
@@ -43,11 +42,11 @@ impl Heatmap {
     pub fn without_special(&self) -> Result<Self> {
         let weights = without_special(&self.weights, &self.special);
         let title = format!("{}, special tokens left out", self.title);
-        Self::drawn(title, self.labels.clone(), self.special.clone(), weights)
+        Ok(Self::drawn(title, self.labels.clone(), self.special.clone(), weights))
     }
 
-    fn drawn(title: String, labels: Vec<String>, special: Vec<bool>, weights: Vec<f64>) -> Result<Self> {
-        Ok(Self { svg: draw_one(&title, &labels, &weights)?, title, labels, special, weights })
+    fn drawn(title: String, labels: Vec<String>, special: Vec<bool>, weights: Vec<f64>) -> Self {
+        Self { svg: draw_one(&title, &labels, &weights), title, labels, special, weights }
     }
 }
 
@@ -66,7 +65,7 @@ fn without_special(weights: &[f64], special: &[bool]) -> Vec<f64> {
     weights.chunks(special.len().max(1)).flat_map(row).collect()
 }
 
-fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> Result<String> {
+fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> String {
     const CELL: f64 = 24.0;
     let t = labels.len();
     let margin = 16.0 + 7.5 * labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).min(16) as f64;
@@ -80,28 +79,17 @@ fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> Result<String> {
                 text x=(margin - 6.0) y=(middle(i) + 4.0) text-anchor="end" { (label) }
                 text transform=(format!("translate({} {}) rotate(-60)", middle(i) + 4.0, margin - 6.0)) { (label) }
             }
-            (map(margin, margin, side, &pixels(weights, t)?))
+            (map(margin, margin, side, weights, t))
             (scale(margin + side + 16.0, margin))
         }
     };
-    Ok(document(margin + side + 90.0, margin + side + 40.0, body))
+    document(margin + side + 90.0, margin + side + 40.0, body)
 }
 
-/// A map in its frame.
-fn map(x: f64, y: f64, side: f64, picture: &str) -> Markup {
-    html! {
-        image x=(x) y=(y) width=(side) height=(side) href=(picture) style="image-rendering: pixelated" {}
-        rect x=(x) y=(y) width=(side) height=(side) fill="none" stroke="#999999" {}
-    }
-}
-
-/// t·t weights as a picture of t × t pixels.
-fn pixels(weights: &[f64], t: usize) -> Result<String> {
-    let pixels: Vec<u8> = weights.iter().flat_map(|&weight| sequential(weight)).collect();
-    let mut png = Vec::new();
-    let encoded = PngEncoder::new(&mut png).write_image(&pixels, t as u32, t as u32, ExtendedColorType::Rgb8);
-    encoded.map_err(|error| Error::argument(format!("an attention map could not be drawn: {error}")))?;
-    Ok(format!("data:image/png;base64,{}", STANDARD.encode(png)))
+/// t·t weights as a map of t × t cells in a frame.
+fn map(x: f64, y: f64, side: f64, weights: &[f64], t: usize) -> Markup {
+    let cell = |column: u32, row: u32| Rgb(sequential(weights[row as usize * t + column as usize]));
+    framed(x, y, (side, side), &exact(&RgbImage::from_fn(t as u32, t as u32, cell)))
 }
 
 /// The colours from 0 to 1, top down.
@@ -148,43 +136,39 @@ impl HeadGrid {
     ///
     /// Errors: patterns of another text.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
-        Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, special(text))
+        Ok(Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, special(text)))
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it.
     pub fn without_special(&self) -> Result<Self> {
         let left =
             |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, &self.special)).collect();
-        Self::drawn(self.layers.iter().map(left).collect(), self.special.clone())
+        Ok(Self::drawn(self.layers.iter().map(left).collect(), self.special.clone()))
     }
 
-    fn drawn(layers: Vec<Vec<Vec<f64>>>, special: Vec<bool>) -> Result<Self> {
-        Ok(Self { svg: draw_all(&layers, special.len())?, layers, special })
+    fn drawn(layers: Vec<Vec<Vec<f64>>>, special: Vec<bool>) -> Self {
+        Self { svg: draw_all(&layers, special.len()), layers, special }
     }
 }
 
-fn draw_all(layers: &[Vec<Vec<f64>>], tokens: usize) -> Result<String> {
+fn draw_all(layers: &[Vec<Vec<f64>>], tokens: usize) -> String {
     const GAP: f64 = 8.0;
     let columns = layers.iter().map(Vec::len).max().unwrap_or(0);
     let size = (880.0 / columns.max(1) as f64 - GAP).clamp(40.0, 120.0);
     let at = |i: usize| i as f64 * (size + GAP);
-    let maps: Vec<Vec<String>> = layers
-        .iter()
-        .map(|heads| heads.iter().map(|weights| pixels(weights, tokens)).collect())
-        .collect::<Result<_>>()?;
     let body = html! {
         g font-size="12" {
             @for head in 0..columns { text x=(70.0 + at(head) + size / 2.0) y="20" text-anchor="middle" { "head " (head) } }
-            @for (layer, heads) in maps.iter().enumerate() {
+            @for (layer, heads) in layers.iter().enumerate() {
                 text x="8" y=(34.0 + at(layer) + size / 2.0) { "layer " (layer) }
-                @for (head, picture) in heads.iter().enumerate() {
-                    (map(70.0 + at(head), 30.0 + at(layer), size, picture))
+                @for (head, weights) in heads.iter().enumerate() {
+                    (map(70.0 + at(head), 30.0 + at(layer), size, weights, tokens))
                 }
             }
             (scale(80.0 + at(columns), 30.0))
         }
     };
-    Ok(document(130.0 + at(columns), (30.0 + at(layers.len())).max(160.0), body))
+    document(130.0 + at(columns), (30.0 + at(layers.len())).max(160.0), body)
 }
 
 impl Show for HeadGrid {

@@ -4,14 +4,21 @@
 //! HTML that needs no script and no network, with a text twin; curves and bars are, besides, charts of the plotly crate,
 //! which JupyterLab brings to life.
 
+mod blocks;
 mod chart;
 mod comparison;
+mod contour;
 mod drawing;
+mod gallery;
 mod heads;
 mod law;
+mod legend;
 mod live;
+mod mask;
 mod matrix;
+mod overlay;
 mod palette;
+mod picture;
 mod plot;
 mod strip;
 
@@ -24,8 +31,11 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use chart::{Chart, Series};
 pub use comparison::Comparison;
+pub use gallery::{Gallery, Panel};
 pub use heads::{HeadGrid, Heatmap};
+pub use mask::{min_max, red_mask};
 pub use matrix::Matrix;
+pub use overlay::Overlay;
 pub use strip::HeatStrip;
 
 use crate::{Error, Result};
@@ -45,6 +55,16 @@ pub trait Show {
 
     /// The figure as one SVG picture, where it is one.
     fn svg(&self) -> Option<String> {
+        None
+    }
+
+    /// The picture in the figure, pixel by pixel, as a PNG file, where there is one.
+    fn png(&self) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// The figure as it hangs in a [`Gallery`], where it is a picture.
+    fn panel(&self) -> Option<Panel> {
         None
     }
 
@@ -68,7 +88,7 @@ pub trait Show {
         let _ = std::io::stdout().lock().write_all(out.as_bytes());
     }
 
-    /// Writes the figure to a file: `.html`, `.svg`, `.txt` or `.json`.
+    /// Writes the figure to a file: `.html`, `.svg`, `.png`, `.txt` or `.json`.
     ///
     /// Errors: another ending; a picture of something that is none; a file that cannot be written.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
@@ -77,16 +97,18 @@ pub trait Show {
     {
         let path = path.as_ref();
         let content = match path.extension().and_then(|ending| ending.to_str()) {
-            Some("html") => Some(page(&self.html())),
-            Some("txt") => Some(self.text()),
-            Some("svg") => self.svg(),
-            Some("json") => self.json(),
+            Some("html") => Some(page(&self.html()).into_bytes()),
+            Some("txt") => Some(self.text().into_bytes()),
+            Some("svg") => self.svg().map(String::into_bytes),
+            Some("png") => self.png(),
+            Some("json") => self.json().map(String::into_bytes),
             _ => None,
         };
         let content = content.ok_or_else(|| {
             Error::file(
                 path,
-                "figures are saved as .html or .txt; charts, matrices and attention maps also as .svg, attributions and charts as .json",
+                "figures are saved as .html or .txt; drawn ones (charts, matrices, attention maps, overlays, galleries) also as .svg, \
+                 pictures and overlays as .png, attributions, overlays and charts as .json",
             )
         })?;
         std::fs::write(path, content).map_err(|error| Error::file(path, error))

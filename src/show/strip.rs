@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
-use super::{Show, beside, signed};
-use crate::attribution::{Attribution, Features};
+use super::{Overlay, Panel, Show, beside, signed};
+use crate::attribution::Attribution;
 use crate::model::text::Token;
 
 /// An attribution as running text: blue supports the target, orange and underlined speaks against it.
@@ -84,7 +84,7 @@ fn shade(x: f64) -> String {
 
 impl Show for HeatStrip {
     fn html(&self) -> String {
-        if let Features::Elements { .. } = self.attribution.features {
+        if self.attribution.features.text().is_none() {
             return elements(&self.attribution).into_string();
         }
         let scale = self.scale();
@@ -128,10 +128,7 @@ fn bar(share: f64) -> String {
 
 /// What the scores' features are called.
 pub(super) fn names(attribution: &Attribution) -> Vec<String> {
-    match &attribution.features {
-        Features::Elements { .. } => (0..attribution.scores.len()).map(|i| format!("x[{i}]")).collect(),
-        _ => attribution.tokens().iter().map(|token| label(&token.text)).collect(),
-    }
+    (0..attribution.scores.len()).map(|i| label(&attribution.features.name(i))).collect()
 }
 
 /// A token as a label: without the space that begins a word, with signs for what cannot be seen.
@@ -159,16 +156,35 @@ fn elements(a: &Attribution) -> Markup {
     }
 }
 
+impl Attribution {
+    /// The map by itself, where the scores are over a picture.
+    fn map_alone(&self) -> Option<Overlay> {
+        self.features.map().and_then(|_| Overlay::alone(self).ok())
+    }
+}
+
 impl Show for Attribution {
     fn json(&self) -> Option<String> {
         self.to_json().ok()
     }
 
     fn text(&self) -> String {
-        HeatStrip::new(self).text()
+        self.map_alone().map_or_else(|| HeatStrip::new(self).text(), |map| map.text())
     }
 
     fn html(&self) -> String {
-        HeatStrip::new(self).html()
+        self.map_alone().map_or_else(|| HeatStrip::new(self).html(), |map| map.html())
+    }
+
+    fn svg(&self) -> Option<String> {
+        self.map_alone()?.svg()
+    }
+
+    fn png(&self) -> Option<Vec<u8>> {
+        self.map_alone()?.png()
+    }
+
+    fn panel(&self) -> Option<Panel> {
+        self.map_alone()?.panel()
     }
 }

@@ -1,17 +1,24 @@
-//! Tiny trained models inside the crate, in the file formats of the real ones, with the explanations that are right.
+//! Tiny trained models inside the crate, in the file formats of the real ones, with the explanations that are right. And a few photographs.
 //!
 //! | name | what it does | trained on |
 //! |---|---|---|
 //! | `pellucid/tiny-bert-sentiment` | says whether a review is positive or negative | sentences of a small grammar |
 //! | `pellucid/tiny-llama-facts` | continues short biographies and answers questions; the city decides the second hobby | texts of a small grammar |
 //! | `pellucid/tiny-qwen-facts` | the same with another vocabulary; the state decides the second hobby | the same with states for cities |
+//! | `pellucid/tiny-vit-shapes` | says which of six shapes are in a picture | drawn scenes of up to three objects |
+//! | `pellucid/tiny-clip-shapes` | says how well captions such as «a red circle» fit a picture | drawn scenes and captions |
 
+mod drawing;
 mod facts;
+mod photos;
+mod scenes;
 mod truth;
 
 use serde::de::DeserializeOwned;
 
 pub use facts::{Biography, Decided, Deciding, Facts, Question};
+pub use photos::photo;
+pub use scenes::{Colour, Object, Scene, Scenes, Shape};
 pub use truth::{Role, RoleKind, Sentence, Truth};
 
 use crate::{Error, Result};
@@ -32,6 +39,9 @@ const MODELS: &[(&str, Files)] = &[
            "chat_template.jinja", "generation_config.json", "truth.json"),
     model!("tiny-qwen-facts": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
            "chat_template.jinja", "generation_config.json", "truth.json"),
+    model!("tiny-vit-shapes": "config.json", "model.safetensors", "preprocessor_config.json", "truth.json"),
+    model!("tiny-clip-shapes": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+           "preprocessor_config.json", "truth.json"),
 ];
 
 /// The files of one embedded model, by its name without `pellucid/`.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use candle_core::DType;
 use pellucid::model::text::{Text, Tokenizer};
-use pellucid::model::{Bert, CausalLm};
+use pellucid::model::{Bert, CausalLm, Clip, Image, Mixer, Vit};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value as Json};
@@ -115,12 +115,41 @@ impl Run<'_> {
         self.model(CausalLm::load_with)
     }
 
+    /// The case's model, a vision transformer.
+    pub fn vit(&self) -> Fallible<Vit> {
+        self.model(Vit::load_with)
+    }
+
+    /// The case's model, an MLP-Mixer.
+    pub fn mixer(&self) -> Fallible<Mixer> {
+        self.model(Mixer::load_with)
+    }
+
+    /// The case's model, a CLIP.
+    pub fn clip(&self) -> Fallible<Clip> {
+        self.model(Clip::load_with)
+    }
+
     /// The case's model's tokenizer.
     pub fn tokenizer(&self) -> Fallible<Tokenizer> {
-        match self.suite.architecture(self.name()?).ends_with("ForCausalLM") {
-            true => Ok(self.llm()?.tokenizer().clone()),
-            false => Ok(self.bert()?.tokenizer().clone()),
+        match self.architecture()?.as_str() {
+            "CLIPModel" => Ok(self.clip()?.tokenizer().clone()),
+            causal if causal.ends_with("ForCausalLM") => Ok(self.llm()?.tokenizer().clone()),
+            _ => Ok(self.bert()?.tokenizer().clone()),
         }
+    }
+
+    /// The architecture of the case's model.
+    pub fn architecture(&self) -> Fallible<String> {
+        Ok(self.suite.architecture(self.name()?))
+    }
+
+    /// The case's picture, whose bytes must be those it lists.
+    pub fn picture(&self) -> Fallible<Image> {
+        let picture = Image::open(self.suite.file(&self.input("image")?.words()?[0]))?;
+        let bytes = (picture.pixels()?.permute((1, 2, 0))? * 255.0)?.round()?;
+        self.same("image_u8_hwc", &Value::of(&bytes)?)?;
+        Ok(picture)
     }
 
     fn model<M: Any + Clone>(&self, load: Loader<M>) -> Fallible<M> {

@@ -1,17 +1,18 @@
 //! The files of a reference folder, and the jobs in each.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::Value as Json;
 
 use super::job::Job;
-use super::{Fallible, captum, kinds};
+use super::{Fallible, captum, kinds, rollout_family};
 
 /// Every case of a folder.
 pub fn jobs(folder: &Path) -> Vec<Job> {
     let mut jobs = kinds::jobs(folder);
     jobs.extend(lists(folder, "captum_toy_cases.json", "captum_toy", captum::job));
-    jobs.extend(lists(folder, "context_cite_rollout_cases.json", "cc_rollout", context));
+    jobs.extend(contexts(folder));
     jobs.extend(qwen(folder));
     jobs.extend(strangers(folder));
     jobs
@@ -36,10 +37,27 @@ fn lists(folder: &Path, file: &str, kind: &str, job: fn(Json) -> Job) -> Vec<Job
 }
 
 /// ContextCite and rollout by their own conventions: `topic` says which of the two.
-fn context(case: Json) -> Job {
-    let word = |key: &str| case[key].as_str().unwrap_or_default().to_owned();
-    let job = Job::broken("cc_rollout", &word("id"), format!("the topic `{}` is not known", word("topic")));
-    Job { method: word("topic"), ..job }
+fn contexts(folder: &Path) -> Vec<Job> {
+    const FILE: &str = "context_cite_rollout_cases.json";
+    let cases = match json(&folder.join(FILE)) {
+        None => return vec![],
+        Some(Err(error)) => return vec![Job::broken("cc_rollout", FILE, error.to_string())],
+        Some(Ok(contents)) => match contents["cases"].as_array() {
+            Some(cases) => Rc::new(cases.clone()),
+            None => return vec![Job::broken("cc_rollout", FILE, "a file without `cases`".into())],
+        },
+    };
+    let job = |number: usize| match cases[number]["topic"].as_str() {
+        Some("rollout") => rollout_family::job(number, &cases),
+        topic => context(&cases[number], topic.unwrap_or_default()),
+    };
+    (0..cases.len()).map(job).collect()
+}
+
+fn context(case: &Json, topic: &str) -> Job {
+    let name = case["id"].as_str().unwrap_or_default();
+    let job = Job::broken("cc_rollout", name, format!("the topic `{topic}` is not known"));
+    Job { method: topic.into(), ..job }
 }
 
 /// Qwen-VL: a folder per model, with three lists of cases each.

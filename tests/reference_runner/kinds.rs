@@ -13,7 +13,7 @@ use super::check::Check;
 use super::job::Job;
 use super::suite::Suite;
 use super::value::Value;
-use super::{Fallible, bert, causal, continuation, files, last_logit, rollout, sentence, tokens, units};
+use super::{Fallible, bert, causal, clip, continuation, files, last_logit, rollout, sentence, tokens, units, vision};
 
 /// Everything a case may expect, by field. A field that is reached in several ways is there several times, as
 /// `field, way`, and each must be right.
@@ -29,10 +29,14 @@ struct Kind {
 }
 
 const TEXT: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens"];
+const ANY: &[&str] =
+    &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens", "image", "image_u8_hwc", "texts"];
 const PATH: &[&str] = &["text", "text_pair", "input_ids", "token_type_ids", "attention_mask", "tokens", "baseline_ids"];
 const PAIR: &[&str] = &["text", "input_ids", "tokens", "baseline_ids", "other_text", "other_ids"];
 const PROMPT: &[&str] = &["text", "input_ids", "tokens"];
 const SHAKEN: &[&str] = &["text", "input_ids", "tokens", "noise_unit"];
+const SEEN: &[&str] = &["image", "image_u8_hwc"];
+const HELD: &[&str] = &["image", "image_u8_hwc", "texts", "input_ids", "attention_mask"];
 const SAID: &[&str] = &["text", "input_ids", "tokens", "kept", "target_text", "target_ids", "target_tokens"];
 
 #[rustfmt::skip]
@@ -47,7 +51,7 @@ const KINDS: &[Kind] = &[
     Kind { name: "forward_classifier", inputs: TEXT, params: &["padding"], dtypes: &[F32, F64], run: bert::forward },
     Kind { name: "layer_ig_word_embeddings", inputs: PATH, dtypes: &[F32, F64], run: bert::integrated_gradients,
            params: &["target", "method", "n_steps", "layer", "attention_mask"] },
-    Kind { name: "attention_rollout", inputs: TEXT, dtypes: &[F32, F64], run: rollout::attention,
+    Kind { name: "attention_rollout", inputs: ANY, dtypes: &[F32, F64], run: rollout::attention,
            params: &["head_fusion", "discard_ratio", "discard_rule", "residual", "normalize", "order"] },
     Kind { name: "forward_sentence", inputs: TEXT, params: &["pooling"], dtypes: &[F32, F64], run: sentence::forward },
     Kind { name: "ig_cosine", inputs: PAIR, params: &["F", "method", "n_steps", "layer"], dtypes: &[F32, F64],
@@ -67,12 +71,23 @@ const KINDS: &[Kind] = &[
            params: &["skip_tokens", "baseline_id", "attr_target"] },
     Kind { name: "llm_feature_ablation_prob", inputs: SAID, dtypes: &[F32, F64], run: continuation::ablation_of_probabilities,
            params: &["skip_tokens", "baseline_id", "attr_target"] },
+    Kind { name: "forward_vision", inputs: SEEN, params: &["mean", "std"], dtypes: &[F32, F64], run: vision::forward },
+    Kind { name: "pixel_ig", inputs: HELD, dtypes: &[F32, F64], run: vision::integrated_gradients,
+           params: &["n_steps", "method", "baseline", "mean", "std", "target", "F"] },
+    Kind { name: "preprocess", inputs: SEEN, params: &["size", "resample", "mean", "std"], dtypes: &[F32], run: vision::preprocess },
+    Kind { name: "forward_clip", inputs: HELD, params: &["mean", "std"], dtypes: &[F32, F64], run: clip::forward },
 ];
 
 /// Parameters that are sentences for people: what they may say, and what this runner then does.
 fn sentences(name: &str) -> Option<Json> {
     Some(match name {
-        "F" => json!([units::CLOSED_FORM, sentence::COSINE, last_logit::LAST, continuation::LOG_PROBABILITY]),
+        "F" => json!([
+            units::CLOSED_FORM,
+            sentence::COSINE,
+            last_logit::LAST,
+            continuation::LOG_PROBABILITY,
+            vision::SIMILARITY
+        ]),
         "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings", "model.embed_tokens"]),
         "pooling" => json!(["mean over all tokens, then L2"]),
         "padding" => json!(["right"]),
@@ -84,6 +99,7 @@ fn sentences(name: &str) -> Option<Json> {
         "drop" => json!(["base_logit - ablated_logit (positive: the token supports the target)"]),
         "rule" => json!(["the same draws are added to one token at a time"]),
         "order" => json!(["last @ ... @ first"]),
+        "resample" => json!(["bilinear (antialias, PIL)"]),
         "discard_rule" => json!([rollout::DISCARD]),
         _ => return None,
     })

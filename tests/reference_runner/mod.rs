@@ -6,6 +6,7 @@ mod captum;
 mod case;
 mod causal;
 mod check;
+mod clip;
 mod continuation;
 mod files;
 mod job;
@@ -15,11 +16,13 @@ mod peer;
 pub mod pending;
 mod report;
 mod rollout;
+mod rollout_family;
 mod sentence;
 mod suite;
 mod tokens;
 mod units;
 mod value;
+mod vision;
 
 use std::path::Path;
 

@@ -43,6 +43,11 @@ impl Suite {
         Ok(model)
     }
 
+    /// A file of the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     fn path(&self, model: &str) -> Fallible<String> {
         let path = match self.models[model]["folder"].as_str() {
             _ if model == "minilm" => minilm::folder(),

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::matrix::Real;
-use super::simd;
 use super::stage::{Block, Rows, Shape};
+use super::{shared_out, simd};
 
 /// `(n,t,c) → (n,t,c)`, element by element, under the names Hugging Face configs use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,14 +28,14 @@ pub enum Activation {
 }
 
 impl Block for Activation {
-    fn forward<T: Real>(&self, x: Rows<T>, _: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let mut y = vec![T::zero(); x.len()];
-        self.map(&x, &mut y, |y, (value, _)| *y = value);
+        shared_out(shape, &x, &mut y, |x, y| self.map(x, y, |y, (value, _)| *y = value));
         Ok((y, x))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, _: &Shape) -> candle_core::Result<Rows<T>> {
-        self.map(x, &mut dy, |g, (_, slope)| *g *= slope);
+    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        shared_out(shape, x, &mut dy, |x, g| self.map(x, g, |g, (_, slope)| *g *= slope));
         Ok(dy)
     }
 

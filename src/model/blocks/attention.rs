@@ -1,6 +1,8 @@
 //! Softmax attention over packed queries, keys and values.
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
 
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape, View, view};
@@ -52,6 +54,87 @@ impl Attention {
     /// How many parts of a head's width a token has: queries, keys and values.
     fn parts(&self) -> usize {
         self.heads + 2 * self.kv_heads
+    }
+
+    /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: A as [`pattern`](Self::pattern) has it, by hand-written kernels and without a gradient.
+    pub(super) fn pattern_seen(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        match qkv.dtype() {
+            DType::F64 => self.each_pattern::<f64>(qkv, shape),
+            _ => self.each_pattern::<f32>(qkv, shape),
+        }
+    }
+
+    /// The heads shared out over the cores.
+    fn each_pattern<T: Real>(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        let (qkv, past, keys) = (qkv.contiguous()?, past_of::<T>(shape)?, shape.first_position() + shape.tokens);
+        let (numbers, past, shape) = (view::<T>(&qkv)?, past.as_deref(), &shape.on_one_core());
+        let numbers: &[T] = &numbers;
+        let mut patterns = vec![T::zero(); shape.examples * self.heads * shape.tokens * keys];
+        patterns.par_chunks_mut(shape.tokens * keys).enumerate().for_each(|(number, pattern)| {
+            let (head, row) = Head::new(self, shape, past, number);
+            head.pattern(numbers, row, pattern);
+        });
+        Tensor::from_vec(patterns, (shape.examples, self.heads, shape.tokens, keys), &Device::Cpu)
+    }
+
+    /// `(n,h,t,p+t)` and the packed values → `(n,t,h·d)`: A·V as [`mix`](Self::mix) has it, by hand-written kernels and without a
+    /// gradient.
+    pub(super) fn mix_seen(&self, pattern: &Tensor, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        match qkv.dtype() {
+            DType::F64 => self.each_mix::<f64>(pattern, qkv, shape),
+            _ => self.each_mix::<f32>(pattern, qkv, shape),
+        }
+    }
+
+    /// The heads shared out over the cores.
+    fn each_mix<T: Real>(&self, pattern: &Tensor, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        let wanted = [shape.examples, self.heads, shape.tokens, shape.first_position() + shape.tokens];
+        if pattern.dims() != wanted {
+            candle_core::bail!("an attention pattern has shape {:?} here, expected {wanted:?}", pattern.dims())
+        }
+        let (qkv, pattern) = (qkv.contiguous()?, pattern.contiguous()?);
+        let (numbers, pattern) = (view::<T>(&qkv)?, view::<T>(&pattern)?);
+        let (numbers, pattern): (&[T], &[T]) = (&numbers, &pattern);
+        let size = wanted[2] * wanted[3];
+        let mixed = |head: &Head<T>, row: usize, y: &mut [T]| {
+            let number = row / shape.tokens * self.heads + head.q / head.d;
+            head.mix(&pattern[number * size..][..size], numbers, row, y, head.d);
+        };
+        let y = self.shared_heads(shape, mixed)?;
+        Tensor::from_vec(y, (shape.examples, shape.tokens, shape.channels / self.parts() * self.heads), &Device::Cpu)
+    }
+
+    /// Whether every core serves the same example, and has enough to do with some of its heads.
+    fn is_worth_sharing(&self, shape: &Shape) -> bool {
+        const WORTH: usize = 1 << 15;
+        let size = self.heads * shape.tokens * (shape.first_position() + shape.tokens);
+        matches!(shape.threads, Parallelism::Rayon(_)) && size >= WORTH
+    }
+
+    /// `(n,t,h·d)`: what `work` writes for every head, `(t,d)`, the heads shared out over the cores.
+    fn shared_heads<T: Real>(
+        &self,
+        shape: &Shape,
+        work: impl Fn(&Head<T>, usize, &mut [T]) + Sync,
+    ) -> candle_core::Result<Rows<T>> {
+        let (past, d) = (past_of::<T>(shape)?, shape.channels / self.parts());
+        let (past, shape) = (past.as_deref(), &shape.on_one_core());
+        let of_head = |number: usize| {
+            let (head, row) = Head::new(self, shape, past, number);
+            let mut y = vec![T::zero(); shape.tokens * d];
+            work(&head, row, &mut y);
+            (head.q, y)
+        };
+        let heads: Vec<_> = (0..shape.examples * self.heads).into_par_iter().map(of_head).collect();
+        let mut all = vec![T::zero(); shape.rows() * self.heads * d];
+        all.par_chunks_mut(shape.tokens * self.heads * d).zip(heads.par_chunks(self.heads)).for_each(|(all, heads)| {
+            for (start, y) in heads {
+                for (token, y) in y.chunks_exact(d).enumerate() {
+                    all[start + token * self.heads * d..][..d].copy_from_slice(y);
+                }
+            }
+        });
+        Ok(all)
     }
 
     /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: the attention pattern A, differentiable.
@@ -120,7 +203,7 @@ impl Attention {
 struct Head<'a, T> {
     attention: &'a Attention,
     shape: &'a Shape,
-    past: Option<View<'a, T>>,
+    past: Option<&'a [T]>,
     /// The head's width.
     d: usize,
     /// Offsets of its query, key and value within a row, and of its output within an output's row.
@@ -129,31 +212,41 @@ struct Head<'a, T> {
     v: usize,
 }
 
+/// What came before the tokens of this pass, as rows of the same width.
+fn past_of<T: Real>(shape: &Shape) -> candle_core::Result<Option<View<'_, T>>> {
+    let past = shape.past.as_ref().map(view::<T>).transpose()?;
+    match past.as_ref().is_some_and(|past| past.len() != shape.first_position() * shape.channels) {
+        true => {
+            candle_core::bail!("the past holds other channels than the {} of this attention's input", shape.channels)
+        }
+        false => Ok(past),
+    }
+}
+
 /// Visits every head of every example: the head, and the first row of its example.
 fn each_head<T: Real>(
     attention: &Attention,
     shape: &Shape,
     mut visit: impl FnMut(&Head<T>, usize),
 ) -> candle_core::Result<()> {
-    let d = shape.channels / attention.parts();
-    let past = shape.past.as_ref().map(view::<T>).transpose()?;
-    if past.as_ref().is_some_and(|past| past.len() != shape.first_position() * shape.channels) {
-        candle_core::bail!("the past holds other channels than the {} of this attention's input", shape.channels)
-    }
-    let mut head = Head { attention, shape, past, d, q: 0, k: 0, v: 0 };
-    for example in 0..shape.examples {
-        for query in 0..attention.heads {
-            let key = query * attention.kv_heads / attention.heads;
-            head.q = query * d;
-            head.k = (attention.heads + key) * d;
-            head.v = (attention.heads + attention.kv_heads + key) * d;
-            visit(&head, example * shape.tokens);
-        }
+    let past = past_of::<T>(shape)?;
+    for number in 0..shape.examples * attention.heads {
+        let (head, row) = Head::new(attention, shape, past.as_deref(), number);
+        visit(&head, row);
     }
     Ok(())
 }
 
-impl<T: Real> Head<'_, T> {
+impl<'a, T: Real> Head<'a, T> {
+    /// A head, counted through all examples, and the first row of its example.
+    fn new(attention: &'a Attention, shape: &'a Shape, past: Option<&'a [T]>, number: usize) -> (Self, usize) {
+        let (example, query) = (number / attention.heads, number % attention.heads);
+        let key = query * attention.kv_heads / attention.heads;
+        let d = shape.channels / attention.parts();
+        let (k, v) = ((attention.heads + key) * d, (attention.heads + attention.kv_heads + key) * d);
+        (Self { attention, shape, past, d, q: query * d, k, v }, example * shape.tokens)
+    }
+
     fn keys(&self) -> usize {
         self.shape.first_position() + self.shape.tokens
     }
@@ -166,7 +259,7 @@ impl<T: Real> Head<'_, T> {
 
     /// The same of the tokens before, `(p,d)`.
     fn before(&self, part: usize) -> Option<Matrix<'_, T>> {
-        let past = self.past.as_deref()?;
+        let past = self.past?;
         Some(Matrix::new(&past[part..], self.shape.first_position(), self.d, self.shape.channels))
     }
 
@@ -199,6 +292,14 @@ impl<T: Real> Head<'_, T> {
         matmul(&mut out[past..], keys, false, scale, a, now.t(), self.shape.threads);
     }
 
+    /// A·V, `(t,d)` with rows `width` apart, from the head's A.
+    fn mix(&self, pattern: &[T], qkv: &[T], row: usize, y: &mut [T], width: usize) {
+        matmul(y, width, false, T::one(), self.now(pattern), self.packed(qkv, row, self.v), self.shape.threads);
+        if let Some(before) = self.before(self.v) {
+            matmul(y, width, true, T::one(), self.old(pattern), before, self.shape.threads);
+        }
+    }
+
     /// A `(t,p+t)` of the head.
     fn pattern(&self, qkv: &[T], row: usize, pattern: &mut [T]) {
         let scale = T::lit(1.0 / (self.d as f64).sqrt());
@@ -211,15 +312,21 @@ impl<T: Real> Head<'_, T> {
 impl Block for Attention {
     fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let width = shape.channels / self.parts() * self.heads;
-        let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
+        let size = shape.tokens * (shape.first_position() + shape.tokens);
+        let mut pattern = vec![T::zero(); size];
+        if self.is_worth_sharing(shape) {
+            let seen = |head: &Head<T>, row: usize, y: &mut [T]| {
+                let mut pattern = vec![T::zero(); size];
+                head.pattern(&qkv, row, &mut pattern);
+                head.mix(&pattern, &qkv, row, y, head.d);
+            };
+            let y = self.shared_heads(shape, seen)?;
+            return Ok((y, qkv));
+        }
         let mut y = vec![T::zero(); shape.rows() * width];
         each_head::<T>(self, shape, |head, row| {
             head.pattern(&qkv, row, &mut pattern);
-            let y = &mut y[head.out(row)..];
-            matmul(y, width, false, T::one(), head.now(&pattern), head.packed(&qkv, row, head.v), shape.threads);
-            if let Some(before) = head.before(head.v) {
-                matmul(y, width, true, T::one(), head.old(&pattern), before, shape.threads);
-            }
+            head.mix(&pattern, &qkv, row, &mut y[head.out(row)..], width);
         })?;
         Ok((y, qkv))
     }

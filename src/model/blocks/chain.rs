@@ -8,7 +8,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, Stage, by_block, widths};
+use super::stage::{Block, Rows, Shape, Stage, by_block, view, widths};
 use crate::model::hook::{Clear, Hook, Site};
 use crate::{Error, Result};
 
@@ -31,6 +31,11 @@ impl Chain {
     /// The same, and then more.
     pub fn then(&self, more: Vec<Stage>) -> Self {
         Self { stages: self.stages.iter().cloned().chain(more).collect() }
+    }
+
+    /// The stages, first to last.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        self.stages.to_vec()
     }
 
     /// How much memory its matrices take.
@@ -63,6 +68,14 @@ impl Chain {
         }
     }
 
+    /// `(n,t,c) → (n,h,t,t)`: the pattern of its first attention. What comes after that is not worked out; no gradient.
+    ///
+    /// Errors: there is no attention in it; those of [`forward`](Self::forward).
+    pub(crate) fn pattern(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
+        let none = || Error::argument("there is no attention in this chain");
+        first_pattern(&self.stages, &x.detach(), &shape_of(x, key_mask)?)?.ok_or_else(none)
+    }
+
     /// The same from candle's differentiable operations alone: the slow road, the same on every device.
     pub fn composed(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
         let shape = shape_of(x, key_mask)?;
@@ -87,23 +100,94 @@ fn has_kernels(x: &Tensor) -> bool {
     x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
 }
 
-/// The stages one by one, each site shown to the hook, by hand-written kernels or by candle's operations.
+/// The stages in order, each site shown to the hook. Between two places that it wants to see, by hand-written kernels, as one
+/// operation, or by candle's operations.
 fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
-    for stage in stages {
+    let mut rest = stages;
+    while let Some(stage) = rest.first() {
         let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
-        stage.width(shape.channels)?;
-        x = match stage {
-            Stage::At(site) if wants(hook, *site) => hook.at(*site, x)?,
-            Stage::Residual(inner) => (&x + walk(inner, x.clone(), &shape, hook, kernels)?)?,
-            Stage::Attention(block, site) if wants(hook, *site) => {
-                let pattern = hook.at(*site, block.pattern(&x, &shape)?)?;
-                block.mix(&pattern, &x, &shape)?
-            }
-            stage if kernels => fused(Arc::from([stage.clone()]), &x, shape)?,
-            stage => stage.composed(&x, &shape)?,
-        };
+        let unseen = rest.iter().take_while(|stage| kernels && !shows(stage, hook)).count();
+        if unseen > 0 {
+            x = unwatched(&rest[..unseen], x, shape)?;
+            rest = &rest[unseen..];
+        } else {
+            x = watched(stage, x, &shape, hook, kernels)?;
+            rest = &rest[1..];
+        }
     }
     Ok(x)
+}
+
+/// Whether a hook wants to see something inside a stage.
+fn shows(stage: &Stage, hook: &dyn Hook) -> bool {
+    stage.sites().into_iter().any(|site| wants(hook, site))
+}
+
+/// Stages that nobody looks into.
+fn unwatched(stages: &[Stage], x: Tensor, shape: Shape) -> Result<Tensor> {
+    match stages.iter().all(|stage| matches!(stage, Stage::At(_))) {
+        true => Ok(x),
+        false => fused(Arc::from(stages), &x, shape),
+    }
+}
+
+/// One stage whose sites are shown, or that runs by candle's operations.
+fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
+    stage.width(shape.tokens, shape.channels)?;
+    match stage {
+        Stage::At(site) if wants(hook, *site) => hook.at(*site, x),
+        Stage::Residual(inner) => plus(&x, &walk(inner, x.clone(), shape, hook, kernels)?, kernels),
+        Stage::Transposed(inner) => {
+            let turned = x.transpose(1, 2)?.contiguous()?;
+            Ok(walk(inner, turned, &shape.transposed(), hook, kernels)?.transpose(1, 2)?.contiguous()?)
+        }
+        Stage::Attention(block, site) if wants(hook, *site) => {
+            let by_kernels = |tracked: bool| kernels && !tracked;
+            let pattern = match by_kernels(x.track_op()) {
+                true => block.pattern_seen(&x, shape)?,
+                false => block.pattern(&x, shape)?,
+            };
+            let pattern = hook.at(*site, pattern)?;
+            match by_kernels(x.track_op() || pattern.track_op()) {
+                true => Ok(block.mix_seen(&pattern, &x, shape)?),
+                false => Ok(block.mix(&pattern, &x, shape)?),
+            }
+        }
+        stage => Ok(stage.composed(&x, shape)?),
+    }
+}
+
+/// x + y. Where no gradient is asked for, by a plain loop: for so few numbers, candle's threads wait for each other longer.
+fn plus(x: &Tensor, y: &Tensor, kernels: bool) -> Result<Tensor> {
+    match x.dtype() {
+        _ if !kernels || x.track_op() || y.track_op() || x.dims() != y.dims() => Ok((x + y)?),
+        DType::F64 => Ok(added::<f64>(x, y)?),
+        _ => Ok(added::<f32>(x, y)?),
+    }
+}
+
+fn added<T: Real>(x: &Tensor, y: &Tensor) -> candle_core::Result<Tensor> {
+    const SHARE: usize = 1 << 16;
+    let (x, y) = (x.contiguous()?, y.contiguous()?);
+    let (mut sum, more) = (view::<T>(&x)?.to_vec(), view::<T>(&y)?);
+    let more: &[T] = &more;
+    sum.par_chunks_mut(SHARE).zip(more.par_chunks(SHARE)).for_each(|(sum, more)| add(sum, more));
+    Tensor::from_vec(sum, x.shape(), x.device())
+}
+
+/// The pattern of the first attention among stages, or inside one of them.
+fn first_pattern(stages: &[Stage], x: &Tensor, shape: &Shape) -> Result<Option<Tensor>> {
+    let (kernels, reach) =
+        (has_kernels(x), |stage: &Stage| stage.sites().iter().any(|site| matches!(site, Site::Pattern(_))));
+    let Some(place) = stages.iter().position(reach) else { return Ok(None) };
+    let x = walk(&stages[..place], x.clone(), shape, &mut Clear, kernels)?;
+    let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
+    match &stages[place] {
+        Stage::Attention(block, _) if kernels => Ok(Some(block.pattern_seen(&x, &shape)?)),
+        Stage::Attention(block, _) => Ok(Some(block.pattern(&x, &shape)?)),
+        Stage::Residual(inner) => first_pattern(inner, &x, &shape),
+        _ => Ok(None),
+    }
 }
 
 fn wants(hook: &dyn Hook, site: Site) -> bool {
@@ -111,7 +195,7 @@ fn wants(hook: &dyn Hook, site: Site) -> bool {
 }
 
 fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> Result<Tensor> {
-    let (into, out) = widths(&stages, shape.channels)?;
+    let (into, out) = widths(&stages, shape.tokens, shape.channels)?;
     let parts = parts(&shape, stages.iter().any(Stage::is_packed));
     Ok(x.contiguous()?.apply_op1(Fused {
         stages,
@@ -176,7 +260,7 @@ impl Fused {
             self.parts.par_iter().zip(x.par_chunks(size)).map(run).collect::<candle_core::Result<_>>()?;
         let (y, kept): (Vec<_>, Vec<_>) = done.into_iter().unzip();
         let _ = self.kept.set(Box::new(kept));
-        Ok((T::to_cpu_storage_owned(y.concat()), (self.shape.examples, self.shape.tokens, self.out).into()))
+        Ok((T::to_cpu_storage_owned(joined(y)), (self.shape.examples, self.shape.tokens, self.out).into()))
     }
 
     fn run_backward<T: Real>(&self, x: &Tensor, dy: &Tensor) -> candle_core::Result<Tensor> {
@@ -190,7 +274,7 @@ impl Fused {
         };
         let work = self.parts.par_iter().zip(kept).zip(dy.par_chunks(size));
         let dx: Vec<Rows<T>> = work.map(run).collect::<candle_core::Result<_>>()?;
-        Tensor::from_vec(dx.concat(), x.shape(), x.device())
+        Tensor::from_vec(joined(dx), x.shape(), x.device())
     }
 }
 
@@ -255,6 +339,11 @@ impl Stage {
                 add(&mut y, &x);
                 Ok((y, Kept::Inner(kept)))
             }
+            Self::Transposed(stages) => {
+                let turned = shape.transposed();
+                let (y, kept) = forward(stages, transpose(&x, shape), &turned, keep)?;
+                Ok((transpose(&y, &turned), Kept::Inner(kept)))
+            }
         })
     }
 
@@ -262,17 +351,58 @@ impl Stage {
         by_block!(self, block => block.backward(kept.rows(), dy, shape), {
             Self::At(_) => Ok(dy),
             Self::Residual(stages) => {
-                let into = widths(stages, shape.channels).map_err(candle_core::Error::wrap)?.0;
-                let mut dx = backward(stages, kept.inner(), dy.clone(), shape, &into)?;
+                let mut dx = inner_backward(stages, kept, dy.clone(), shape)?;
                 add(&mut dx, &dy);
                 Ok(dx)
+            }
+            Self::Transposed(stages) => {
+                let turned = shape.transposed();
+                Ok(transpose(&inner_backward(stages, kept, transpose(&dy, shape), &turned)?, &turned))
             }
         })
     }
 
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        by_block!(self, block => block.composed(x, shape), { Self::At(_) | Self::Residual(_) => Ok(x.clone()) })
+        by_block!(self, block => block.composed(x, shape), {
+            Self::At(_) | Self::Residual(_) | Self::Transposed(_) => Ok(x.clone())
+        })
     }
+}
+
+/// The backward of stages inside a stage.
+fn inner_backward<T: Real>(
+    stages: &[Stage],
+    kept: &Kept<T>,
+    dy: Rows<T>,
+    shape: &Shape,
+) -> candle_core::Result<Rows<T>> {
+    let into = widths(stages, shape.tokens, shape.channels).map_err(candle_core::Error::wrap)?.0;
+    backward(stages, kept.inner(), dy, shape, &into)
+}
+
+/// Every example's `(t,c)` numbers as `(c,t)`.
+fn transpose<T: Real>(x: &[T], shape: &Shape) -> Rows<T> {
+    let (t, c) = (shape.tokens, shape.channels);
+    let mut y = vec![T::zero(); x.len()];
+    for (x, y) in x.chunks_exact(t * c).zip(y.chunks_exact_mut(t * c)) {
+        for (token, row) in x.chunks_exact(c).enumerate() {
+            row.iter().enumerate().for_each(|(channel, &value)| y[channel * t + token] = value);
+        }
+    }
+    y
+}
+
+/// What the cores made, one after the other, copied by all of them.
+fn joined<T: Real>(mut parts: Vec<Rows<T>>) -> Rows<T> {
+    if parts.len() == 1 {
+        return parts.swap_remove(0);
+    }
+    let mut all = vec![T::zero(); parts.iter().map(Vec::len).sum()];
+    let mut rest = &mut all[..];
+    let places = parts.iter().map(|part| rest.split_off_mut(..part.len()).unwrap_or_default());
+    let places: Vec<&mut [T]> = places.collect();
+    places.into_par_iter().zip(&parts).for_each(|(place, part)| place.copy_from_slice(part));
+    all
 }
 
 fn add<T: Real>(y: &mut [T], x: &[T]) {

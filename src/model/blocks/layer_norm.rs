@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, view};
-use super::{at_least_single, simd, sum};
+use super::{at_least_single, shared_out, simd, sum};
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·(x − μ)/σ + β, σ² = mean((x − μ)²) + ε, over c (Ba et al. 2016, arXiv 1607.06450).
@@ -36,28 +36,34 @@ impl LayerNorm {
 impl Block for LayerNorm {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let (weight, bias) = (view::<T>(&self.weight)?, view::<T>(&self.bias)?);
+        let (weight, bias): (&[T], &[T]) = (&weight, &bias);
         let mut y = vec![T::zero(); x.len()];
-        simd(
-            #[inline(always)]
-            || {
-                for (x, y) in x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels)) {
-                    normalise(x, y, &weight, &bias, T::lit(self.eps));
-                }
-            },
-        );
+        shared_out(shape, &x, &mut y, |x, y| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (x, y) in x.chunks_exact(shape.channels).zip(y.chunks_exact_mut(shape.channels)) {
+                        normalise(x, y, weight, bias, T::lit(self.eps));
+                    }
+                },
+            );
+        });
         Ok((y, x))
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let weight = view::<T>(&self.weight)?;
-        simd(
-            #[inline(always)]
-            || {
-                for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
-                    pull_back(x, g, &weight, T::lit(self.eps));
-                }
-            },
-        );
+        let weight: &[T] = &weight;
+        shared_out(shape, x, &mut dy, |x, dy| {
+            simd(
+                #[inline(always)]
+                || {
+                    for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
+                        pull_back(x, g, weight, T::lit(self.eps));
+                    }
+                },
+            );
+        });
         Ok(dy)
     }
 

@@ -53,6 +53,18 @@ impl Linear {
         Ok(Self { weights: joined(weights)?, bias: biases(parts)?, from, to: parts.iter().map(|part| part.to).sum() })
     }
 
+    /// γ·(x·Wᵀ + b), with γ `(d,)`: a scale of every channel, as LayerScale is, is a part of the matrix.
+    ///
+    /// Errors: not one scale per channel.
+    pub fn scaled(&self, scale: &Tensor) -> Result<Self> {
+        if scale.dims() != [self.to] {
+            return Err(Error::shape("a linear block's scale", format!("({},)", self.to), scale.dims()));
+        }
+        let rows: Vec<Tensor> = self.weights.iter().map(Weight::dense).collect::<candle_core::Result<_>>()?;
+        let weight = Tensor::cat(&rows, 0)?.broadcast_mul(&scale.unsqueeze(1)?)?;
+        Self::new(weight, self.bias.as_ref().map(|bias| bias * scale).transpose()?)
+    }
+
     /// Whether its matrix is packed.
     pub fn is_packed(&self) -> bool {
         self.weights.iter().any(Weight::is_packed)

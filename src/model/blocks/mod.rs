@@ -21,6 +21,8 @@ mod stage;
 mod weight;
 
 use candle_core::{DType, Tensor};
+use gemm::Parallelism;
+use rayon::prelude::*;
 
 pub use activation::Activation;
 pub use attention::Attention;
@@ -39,6 +41,19 @@ pub use weight::Weight;
 #[inline(always)]
 fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
+}
+
+/// Does work on rows of x and the rows of y that belong to them: on all at once, or, where every core serves the same example
+/// and there is enough to do, on a share of them on each core.
+fn shared_out<T: matrix::Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn(&[T], &mut [T]) + Sync) {
+    const WORTH: usize = 1 << 15;
+    match shape.threads {
+        Parallelism::Rayon(_) if x.len() >= WORTH => {
+            let share = shape.rows().div_ceil(rayon::current_num_threads()) * shape.channels;
+            x.par_chunks(share).zip(y.par_chunks_mut(share)).for_each(|(x, y)| work(x, y));
+        }
+        _ => work(x, y),
+    }
 }
 
 /// Half-precision numbers in `f32`, in which norms and softmax are worked out; all others as they are.

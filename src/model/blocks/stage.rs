@@ -33,6 +33,16 @@ impl Shape {
         self.examples * self.tokens
     }
 
+    /// The same for work that has a core to itself.
+    pub fn on_one_core(&self) -> Self {
+        Self { threads: Parallelism::None, ..self.clone() }
+    }
+
+    /// The same numbers with tokens for channels and channels for tokens.
+    pub fn transposed(&self) -> Self {
+        Self { tokens: self.channels, channels: self.tokens, key_mask: None, past: None, ..self.clone() }
+    }
+
     /// The place of the first token in the whole text.
     pub fn first_position(&self) -> usize {
         self.past.as_ref().map_or(0, |past| past.dims()[1])
@@ -79,6 +89,8 @@ pub enum Stage {
     LogProbability(LogProbability),
     /// y = x + stages(x).
     Residual(Vec<Stage>),
+    /// y = stages(xᵀ)ᵀ: the same steps along the tokens, for every channel, as MLP-Mixer mixes them.
+    Transposed(Vec<Stage>),
     /// A named place where a hook may look or change: the identity unless one does.
     At(Site),
 }
@@ -107,8 +119,15 @@ impl Stage {
     pub(crate) fn sites(&self) -> Vec<Site> {
         match self {
             Self::At(site) | Self::Attention(_, site) => vec![*site],
-            Self::Residual(stages) => stages.iter().flat_map(Stage::sites).collect(),
-            _ => Vec::new(),
+            _ => self.inner().iter().flat_map(Stage::sites).collect(),
+        }
+    }
+
+    /// The stages inside this one, if it holds any.
+    fn inner(&self) -> &[Stage] {
+        match self {
+            Self::Residual(stages) | Self::Transposed(stages) => stages,
+            _ => &[],
         }
     }
 
@@ -116,8 +135,7 @@ impl Stage {
     pub(crate) fn is_packed(&self) -> bool {
         match self {
             Self::Linear(block) => block.is_packed(),
-            Self::Residual(stages) => stages.iter().any(Stage::is_packed),
-            _ => false,
+            _ => self.inner().iter().any(Stage::is_packed),
         }
     }
 
@@ -125,32 +143,36 @@ impl Stage {
     pub(crate) fn bytes(&self) -> usize {
         match self {
             Self::Linear(block) => block.bytes(),
-            Self::Residual(stages) => stages.iter().map(Stage::bytes).sum(),
-            _ => 0,
+            _ => self.inner().iter().map(Stage::bytes).sum(),
         }
     }
 
-    /// Channels out, given channels in; an error if they do not fit.
-    pub(crate) fn width(&self, channels: usize) -> Result<usize> {
+    /// Channels out, given tokens and channels in; an error if they do not fit.
+    pub(crate) fn width(&self, tokens: usize, channels: usize) -> Result<usize> {
         by_block!(self, block => block.width(channels), {
             Self::At(_) => Ok(channels),
             Self::Residual(stages) => {
-                let width = widths(stages, channels)?.1;
+                let width = widths(stages, tokens, channels)?.1;
                 let wrong =
                     || Error::shape("what a residual adds", format!("(n, t, {channels}), its input's"), &[width]);
                 if width == channels { Ok(channels) } else { Err(wrong()) }
+            }
+            Self::Transposed(stages) => {
+                let width = widths(stages, channels, tokens)?.1;
+                let wrong = || Error::shape("what is mixed along tokens", format!("(n, {tokens}, c)"), &[width]);
+                if width == tokens { Ok(channels) } else { Err(wrong()) }
             }
         })
     }
 }
 
 /// Channels into each of the stages, and out of the last.
-pub(crate) fn widths(stages: &[Stage], channels: usize) -> Result<(Vec<usize>, usize)> {
+pub(crate) fn widths(stages: &[Stage], tokens: usize, channels: usize) -> Result<(Vec<usize>, usize)> {
     let mut out = channels;
     let mut into = Vec::with_capacity(stages.len());
     for stage in stages {
         into.push(out);
-        out = stage.width(out)?;
+        out = stage.width(tokens, out)?;
     }
     Ok((into, out))
 }

@@ -1,0 +1,318 @@
+//! CLIP: pictures and texts as vectors of one space, whose cosine says how well they go together.
+//!
+//! Radford et al. 2021, arXiv 2103.00020, figure 3.
+
+mod config;
+
+use std::sync::Arc;
+
+use candle_core::{D, Device, Tensor};
+
+use self::config::{Config, HUGGING_FACE, Layout, OPEN_CLIP, Tower};
+use super::blocks::{Chain, Linear, Stage};
+use super::checkpoint::{Checkpoint, Load};
+use super::embedding::{Baseline, Embedding};
+use super::encoder::{Encoder, Form};
+use super::hook::{Clear, Hook};
+use super::image::Image;
+use super::labels::Labels;
+use super::patches::{Patches, Vision};
+use super::text::{Text, Tokenizer, fit};
+use super::weights::Weights;
+use crate::{Error, Result};
+
+/// A CLIP of any size, in Hugging Face's layout or in OpenAI's, which open_clip keeps.
+///
+/// Cheap to clone. How well pictures and prompts go together, [`logits`](Self::logits), is a function of pixels, and
+/// [`logits_of_text`](Self::logits_of_text) the same of the words of a prompt.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+/// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+/// let prompts = clip.prompts(&["a red star", "a blue star", "a red circle"])?;
+/// let (prompt, probability) = &clip.predict(&prompts, &scene.image()?)?[0];
+/// assert!(prompt == "a red star" && *probability > 0.5);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Clip(Arc<Parts>);
+
+struct Parts {
+    name: String,
+    patches: Patches,
+    image: Encoder,
+    image_head: Chain,
+    tokenizer: Tokenizer,
+    words: Embedding,
+    /// `(p,c)`, one for each place a token can have.
+    positions: Tensor,
+    text: Encoder,
+    text_head: Chain,
+    /// eˢ, by which cosines are multiplied.
+    scale: Tensor,
+}
+
+/// Texts to hold against pictures, read and encoded once.
+#[derive(Clone, Debug)]
+pub struct Prompts {
+    texts: Vec<Text>,
+    /// `(m,d)`, of length one.
+    features: Tensor,
+}
+
+impl Prompts {
+    /// The texts, in order.
+    pub fn texts(&self) -> &[Text] {
+        &self.texts
+    }
+
+    /// Their vectors `(m,d)`, of length one.
+    pub fn features(&self) -> &Tensor {
+        &self.features
+    }
+
+    /// What they say, by number: as labels of targets and figures.
+    pub fn labels(&self) -> Vec<String> {
+        self.texts.iter().map(|text| text.source().to_string()).collect()
+    }
+}
+
+impl std::fmt::Debug for Clip {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([rows, columns], side) = (self.0.patches.grid(), self.0.patches.side());
+        write!(f, "{}: CLIP, {} layers for pictures of {rows} × {columns} patches ", self.0.name, self.layers())?;
+        write!(f, "of {side} × {side} pixels, {} layers for texts of {} tokens", self.text_layers(), self.positions())
+    }
+}
+
+impl Vision for Clip {
+    fn patches(&self) -> &Patches {
+        &self.0.patches
+    }
+}
+
+impl Clip {
+    /// An embedded model (`"pellucid/tiny-clip-shapes"`), a folder, or a hub id (`"laion/CLIP-ViT-B-32-laion2B-s34B-b79K"`,
+    /// `"timm/vit_base_patch32_clip_224.openai"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        let config = Config::of(&checkpoint)?;
+        let layout = if config.open_clip { &OPEN_CLIP } else { &HUGGING_FACE };
+        let weights = checkpoint.weights_in(if config.open_clip {
+            "open_clip_model.safetensors"
+        } else {
+            "model.safetensors"
+        })?;
+        let tokenizer = checkpoint.tokenizer()?;
+        let parts = parts(source, tokenizer, &weights, layout, config).map_err(|error| checkpoint.at_fault(error))?;
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// How many blocks the image tower has.
+    pub fn layers(&self) -> usize {
+        self.0.image.layers()
+    }
+
+    /// How many blocks the text tower has.
+    pub fn text_layers(&self) -> usize {
+        self.0.text.layers()
+    }
+
+    /// How many tokens a text may have, those at its ends included.
+    pub fn positions(&self) -> usize {
+        self.0.positions.dims()[0]
+    }
+
+    /// The text tower's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.0.tokenizer
+    }
+
+    /// A text as the model reads it.
+    ///
+    /// Errors: not UTF-8; empty; longer than the model's positions.
+    pub fn read_text(&self, text: impl AsRef<[u8]>) -> Result<Text> {
+        let text = self.0.tokenizer.read(text)?;
+        fit(text.len(), self.positions())?;
+        Ok(text)
+    }
+
+    /// The text with its end repeated up to `len` tokens, which nothing attends to.
+    pub fn pad_text(&self, text: Text, len: usize) -> Result<Text> {
+        fit(len, self.positions())?;
+        match text.tokens().last().cloned() {
+            Some(end) => Ok(text.padded(len, end)),
+            None => Err(Error::EmptyText),
+        }
+    }
+
+    /// Texts to hold against pictures.
+    ///
+    /// Errors: none given; those of [`read_text`](Self::read_text).
+    pub fn prompts(&self, texts: &[impl AsRef<[u8]>]) -> Result<Prompts> {
+        let texts = texts.iter().map(|text| self.read_text(text)).collect::<Result<Vec<_>>>()?;
+        if texts.is_empty() {
+            return Err(Error::argument("there are no prompts to hold against a picture"));
+        }
+        let features = texts.iter().map(|text| self.text_features(text, &self.embed(text)?.unsqueeze(0)?));
+        Ok(Prompts { features: Tensor::cat(&features.collect::<Result<Vec<_>>>()?, 0)?, texts })
+    }
+
+    /// Word embeddings of a text, `(t,c)`. Positions are added by the forward.
+    pub fn embed(&self, text: &Text) -> Result<Tensor> {
+        self.0.words.rows(&text.ids())
+    }
+
+    /// The baseline's word embeddings for a text, `(t,c)`.
+    ///
+    /// Errors: a token the vocabulary does not have.
+    pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
+        self.0.words.baseline(text, baseline, &self.0.tokenizer)
+    }
+
+    /// Pixels `(n,3,h,w)` between 0 and 1 → vectors of length one, `(n,d)`.
+    ///
+    /// Errors: x has the wrong shape.
+    pub fn image_features(&self, x: &Tensor) -> Result<Tensor> {
+        let class = self.0.image.forward_at(&self.0.patches.embed(x)?, None, 0..1)?;
+        features(&self.0.image_head, &class)
+    }
+
+    /// The same for every token to the end, with a hook at the named places of the image tower.
+    pub fn image_features_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let tokens = self.0.image.forward(&self.0.patches.embed(x)?, None, hook)?;
+        features(&self.0.image_head, &tokens.narrow(1, 0, 1)?)
+    }
+
+    /// Word embeddings `(n,t,c)` of n variants of a text → vectors of length one, `(n,d)`: the text is read off its end.
+    ///
+    /// Errors: x is not `(n,t,c)` with the text's t.
+    pub fn text_features(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let end = last_seen(text);
+        let end = self.0.text.forward_at(&self.placed(text, x)?, text.mask(), end..end + 1)?;
+        features(&self.0.text_head, &end)
+    }
+
+    /// Word embeddings plus those of their positions, `(n,t,c)`.
+    fn placed(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let (t, c) = (text.len(), self.0.positions.dims()[1]);
+        if x.rank() != 3 || x.dims()[1..] != [t, c] {
+            return Err(Error::shape("the embeddings", format!("(n, {t}, {c})"), x.dims()));
+        }
+        Ok(x.broadcast_add(&self.0.positions.narrow(0, 0, t)?)?)
+    }
+
+    /// Pixels `(n,3,h,w)` between 0 and 1, m prompts → `(n,m)`: eˢ·cos, how well each picture and each prompt go together.
+    ///
+    /// Errors: x has the wrong shape.
+    pub fn logits(&self, prompts: &Prompts, x: &Tensor) -> Result<Tensor> {
+        self.against(&self.image_features(x)?, &prompts.features)
+    }
+
+    /// The same, with a hook at the named places of the image tower.
+    pub fn logits_hooked(&self, prompts: &Prompts, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.against(&self.image_features_hooked(x, hook)?, &prompts.features)
+    }
+
+    /// Word embeddings `(n,t,c)` of n variants of a text, a picture of the model's size → `(n,1)`: eˢ·cos, how well they go
+    /// together.
+    ///
+    /// Errors: x is not `(n,t,c)` with the text's t; a picture of another size.
+    pub fn logits_of_text(&self, picture: &Image, text: &Text, x: &Tensor) -> Result<Tensor> {
+        let picture = self.image_features(&self.pixels(picture)?.unsqueeze(0)?)?.detach();
+        self.against(&self.text_features(text, x)?, &picture)
+    }
+
+    /// `(n,d), (m,d) → (n,m)`, scaled cosines.
+    fn against(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+        Ok(a.matmul(&b.t()?)?.broadcast_mul(&self.0.scale)?)
+    }
+
+    /// Prompts and the probability that each, of these, is the picture's, most probable first.
+    ///
+    /// Errors: a picture of another size.
+    pub fn predict(&self, prompts: &Prompts, picture: &Image) -> Result<Vec<(String, f64)>> {
+        let logits = self.logits(prompts, &self.pixels(picture)?.unsqueeze(0)?)?;
+        Labels::of(prompts.labels()).ranked(&logits)
+    }
+
+    /// Every layer's attention pattern of the image tower, `L × (1,h,t,t)`; the first token is the class token.
+    ///
+    /// Errors: a picture of another size.
+    pub fn attention(&self, picture: &Image) -> Result<Vec<Tensor>> {
+        self.0.image.attention(&self.0.patches.embed(&self.pixels(picture)?.unsqueeze(0)?)?, None)
+    }
+
+    /// `(t,)`: how much of each token of the image tower's last layer is read: all of the class token.
+    pub fn readout(&self) -> Result<Tensor> {
+        let tokens = self.0.patches.ahead() + self.0.patches.count();
+        let weights = (0..tokens).map(|token| f64::from(u8::from(token == 0)));
+        Ok(Tensor::from_iter(weights, &Device::Cpu)?)
+    }
+
+    /// Every layer's attention pattern of the text tower, `L × (1,h,t,t)`, causal.
+    pub fn text_attention(&self, text: &Text) -> Result<Vec<Tensor>> {
+        self.0.text.attention(&self.placed(text, &self.embed(text)?.unsqueeze(0)?)?, text.mask())
+    }
+}
+
+/// The last token that is no padding: where a text's vector is read.
+fn last_seen(text: &Text) -> usize {
+    text.mask().and_then(|mask| mask.iter().rposition(|&seen| seen)).unwrap_or(text.len() - 1)
+}
+
+/// `(n,1,c) → (n,d)`: projected, and divided by its length.
+fn features(head: &Chain, token: &Tensor) -> Result<Tensor> {
+    let x = head.forward(token, None, &mut Clear)?.squeeze(1)?;
+    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
+    Ok(x.broadcast_div(&length)?)
+}
+
+fn parts(name: &str, tokenizer: Tokenizer, weights: &Weights, layout: &Layout, config: Config) -> Result<Parts> {
+    weights.only("", &layout.all())?;
+    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
+    let (seen, read) = (&config.image, &config.text);
+    let lead = vec![Stage::LayerNorm(weights.layer_norm(layout.norm_before, seen.channels, seen.eps)?)];
+    let class = whole(layout.class)?.map(|class| class.reshape((1, ()))).transpose()?;
+    let projection = [whole(&format!("{}.weight", layout.projection))?, None];
+    let positions = weights.get((config.positions, read.channels), layout.text_positions)?;
+    let missing =
+        || Error::argument(format!("there is no tensor `{}`, and patches need places", layout.image_positions));
+    let positions_of_patches = whole(layout.image_positions)?.ok_or_else(missing)?;
+    Ok(Parts {
+        name: name.into(),
+        patches: Patches::new(config.processor, config.size, projection, class, Some(positions_of_patches))?,
+        image: Encoder::load(weights, &layout.image, &form(seen, false), lead)?,
+        image_head: head(weights, layout, layout.image_norm, layout.image_projection, seen)?,
+        words: weights.embedding_of(layout.words, read.channels)?,
+        text: Encoder::load(weights, &layout.text, &form(read, true), vec![])?,
+        text_head: head(weights, layout, layout.text_norm, layout.text_projection, read)?,
+        scale: weights.get((), "logit_scale")?.exp()?,
+        positions,
+        tokenizer,
+    })
+}
+
+fn form(tower: &Tower, causal: bool) -> Form {
+    let Tower { layers, heads, eps, activation, .. } = *tower;
+    Form { layers: Some(layers), heads, eps, activation, causal }
+}
+
+/// A norm, and a projection to the common space; OpenAI's layout stores the projection as `(c,d)`, Hugging Face's as `(d,c)`.
+fn head(weights: &Weights, layout: &Layout, norm: &str, projection: &str, tower: &Tower) -> Result<Chain> {
+    let missing = || Error::argument(format!("there is no tensor `{projection}`"));
+    let weight = weights.get(weights.dims(projection).ok_or_else(missing)?, projection)?;
+    let weight = if layout.projects_from_the_right { weight.t()? } else { weight };
+    Ok(Chain::new(vec![
+        Stage::LayerNorm(weights.layer_norm(norm, tower.channels, tower.eps)?),
+        Stage::Linear(Linear::new(weight, None)?),
+    ]))
+}

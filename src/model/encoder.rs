@@ -1,0 +1,165 @@
+//! Pre-norm transformer blocks, as image models and CLIP's text tower have them.
+//!
+//! x ← x + Attention(LN(x)), then x ← x + MLP(LN(x)) (Dosovitskiy et al. 2021, arXiv 2010.11929, eqs. 2 and 3).
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use super::blocks::{Activation, Attention, Chain, Linear, Stage};
+use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::weights::Weights;
+use crate::{Error, Result};
+
+/// What the weights of a block are called.
+pub(crate) struct Names {
+    /// What comes before a block's number.
+    pub blocks: &'static str,
+    pub norms: [&'static str; 2],
+    pub qkv: Qkv,
+    pub out: &'static str,
+    pub mlp: [&'static str; 2],
+    /// LayerScale of both branches, where a checkpoint has it (Touvron et al. 2021, arXiv 2103.17239, eq. 4).
+    pub scales: [&'static str; 2],
+}
+
+/// Queries, keys and values: three projections, or one with their rows stacked, by its weight's and bias's whole names.
+pub(crate) enum Qkv {
+    Apart([&'static str; 3]),
+    Packed([&'static str; 2]),
+}
+
+/// What the weights do not tell.
+pub(crate) struct Form {
+    /// How many blocks the configuration promises, if it says so.
+    pub layers: Option<usize>,
+    pub heads: usize,
+    pub eps: f64,
+    pub activation: Activation,
+    pub causal: bool,
+}
+
+/// A stack of pre-norm blocks.
+pub(crate) struct Encoder {
+    blocks: Vec<Block>,
+}
+
+/// What attention adds, and then what the feed-forward network adds.
+pub(crate) struct Block {
+    pub attention: Chain,
+    pub feed_forward: Chain,
+}
+
+impl Block {
+    /// `(n,t,c) → (n,t,c)`.
+    pub fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.feed_forward.forward(&self.attention.forward(x, mask, hook)?, mask, hook)
+    }
+}
+
+impl Encoder {
+    /// The blocks of a checkpoint; `lead` is what happens to embeddings before the first.
+    pub fn load(weights: &Weights, names: &Names, form: &Form, lead: Vec<Stage>) -> Result<Self> {
+        let layers = weights.blocks(names.blocks, form.layers)?;
+        let mut blocks = (0..layers).map(|l| block(weights, names, form, l)).collect::<Result<Vec<_>>>()?;
+        let lead = [vec![Stage::At(Site::Embed)], lead].concat();
+        blocks[0].attention = Chain::new(lead).then(blocks[0].attention.stages());
+        Ok(Self { blocks })
+    }
+
+    /// How many blocks there are.
+    pub fn layers(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// `(n,t,c) → (n,t,c)`, with a hook at the named places.
+    ///
+    /// Errors: also a site in a layer that does not exist.
+    pub fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
+        check_layers(hook, self.layers())?;
+        let forward = |x: Tensor, block: &Block| block.forward(&x, mask, hook);
+        self.blocks.iter().try_fold(x.clone(), forward)
+    }
+
+    /// `(n,t,c) → (n,k,c)`: what a head reads that looks at k tokens only. After the last attention, the others are dropped.
+    pub fn forward_at(&self, x: &Tensor, mask: Option<&[bool]>, tokens: Range<usize>) -> Result<Tensor> {
+        let (last, before) = self.blocks.split_last().ok_or_else(|| Error::argument("there are no blocks"))?;
+        let x = before.iter().try_fold(x.clone(), |x, block| block.forward(&x, mask, &mut Clear))?;
+        let x = last.attention.forward(&x, mask, &mut Clear)?.narrow(1, tokens.start, tokens.len())?;
+        last.feed_forward.forward(&x, None, &mut Clear)
+    }
+
+    /// Every layer's attention pattern, `L × (n,h,t,t)`. What the last block makes of its own is not worked out.
+    pub fn attention(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Vec<Tensor>> {
+        let (last, before) = self.blocks.split_last().ok_or_else(|| Error::argument("there are no blocks"))?;
+        let sites: Vec<_> = (0..before.len()).map(Site::Pattern).collect();
+        let mut record = Record::new(&sites);
+        let x = before.iter().try_fold(x.clone(), |x, block| block.forward(&x, mask, &mut record))?;
+        let mut patterns = sites.into_iter().map(|site| record.get(site).cloned()).collect::<Result<Vec<_>>>()?;
+        patterns.push(last.attention.pattern(&x, mask)?);
+        Ok(patterns)
+    }
+}
+
+fn block(weights: &Weights, names: &Names, form: &Form, l: usize) -> Result<Block> {
+    let stem = format!("{}{l}.", names.blocks);
+    weights.only(&stem, &names.all())?;
+    let full = |name: &str| format!("{stem}{name}");
+    let c = weights.rows(&full(&format!("{}.weight", names.norms[0]))).unwrap_or(0);
+    if !c.is_multiple_of(form.heads) {
+        let heads = form.heads;
+        return Err(Error::argument(format!("{c} channels cannot be shared out evenly over {heads} attention heads")));
+    }
+    let wide = weights.rows(&full(&format!("{}.weight", names.mlp[0]))).unwrap_or(0);
+    let linear = |name: &str, from, to| weights.linear(&full(name), from, to);
+    let norm = |name: &str| weights.layer_norm(&full(name), c, form.eps);
+    let scaled = |linear: Linear, scale: &str| match weights.optional(c, &full(scale))? {
+        Some(scale) => linear.scaled(&scale),
+        None => Ok(linear),
+    };
+    let qkv = match &names.qkv {
+        Qkv::Packed([weight, bias]) => weights.linear_of([&full(weight), &full(bias)], c, 3 * c)?,
+        Qkv::Apart(names) => {
+            let parts = names.iter().map(|name| linear(name, c, c)).collect::<Result<Vec<_>>>()?;
+            Linear::stacked(&parts)?
+        }
+    };
+    let attention = match form.causal {
+        true => Attention::causal(form.heads, form.heads)?,
+        false => Attention::new(form.heads)?,
+    };
+    let attention = Chain::new(vec![
+        Stage::At(Site::ResidPre(l)),
+        Stage::Residual(vec![
+            Stage::LayerNorm(norm(names.norms[0])?),
+            Stage::Linear(qkv),
+            Stage::At(Site::Qkv(l)),
+            Stage::Attention(attention, Site::Pattern(l)),
+            Stage::Linear(scaled(linear(names.out, c, c)?, names.scales[0])?),
+            Stage::At(Site::AttnOut(l)),
+        ]),
+        Stage::At(Site::ResidMid(l)),
+    ]);
+    let feed_forward = Chain::new(vec![
+        Stage::Residual(vec![
+            Stage::LayerNorm(norm(names.norms[1])?),
+            Stage::Linear(linear(names.mlp[0], c, wide)?),
+            Stage::Activation(form.activation),
+            Stage::Linear(scaled(linear(names.mlp[1], wide, c)?, names.scales[1])?),
+            Stage::At(Site::MlpOut(l)),
+        ]),
+        Stage::At(Site::ResidPost(l)),
+    ]);
+    Ok(Block { attention, feed_forward })
+}
+
+impl Names {
+    /// Every name inside a block.
+    fn all(&self) -> Vec<&'static str> {
+        let qkv = match self.qkv {
+            Qkv::Apart(names) => names.to_vec(),
+            Qkv::Packed(names) => names.to_vec(),
+        };
+        [&self.norms[..], &qkv, &[self.out], &self.mlp, &self.scales].concat()
+    }
+}

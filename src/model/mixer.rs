@@ -1,0 +1,204 @@
+//! MLP-Mixer: patches that talk to each other through an MLP over tokens, without attention.
+//!
+//! Tolstikhin et al. 2021, arXiv 2105.01601, eq. 1: U = X + W₂·σ(W₁·LN(X)) along the tokens, then the same along the
+//! channels. timm's gMixer has gated MLPs instead.
+
+use std::sync::Arc;
+
+use candle_core::Tensor;
+use serde_json::Value;
+
+use super::blocks::{Activation, Chain, Gate, Linear, Stage};
+use super::checkpoint::{Checkpoint, Load};
+use super::hook::{Clear, Hook, Site, check_layers};
+use super::image::Image;
+use super::labels::{Labels, Named};
+use super::patches::{Patches, Vision};
+use super::processor::Processor;
+use super::vit::arguments;
+use super::weights::Weights;
+use crate::{Error, Result};
+
+/// timm's layer norms add this to a variance.
+const EPS: f64 = 1e-6;
+
+/// An MLP-Mixer of any size in timm's layout: `mixer_…` and `gmixer_…`.
+///
+/// Cheap to clone. A forward takes pixels `(n,3,h,w)` between 0 and 1.
+#[derive(Clone)]
+pub struct Mixer(Arc<Parts>);
+
+struct Parts {
+    name: String,
+    patches: Patches,
+    blocks: Vec<Chain>,
+    norm: Chain,
+    head: Option<Chain>,
+    labels: Labels,
+}
+
+impl std::fmt::Debug for Mixer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([rows, columns], side) = (self.0.patches.grid(), self.0.patches.side());
+        write!(f, "{}: MLP-Mixer, {} classes, {} layers", self.0.name, self.labels().len(), self.layers())?;
+        write!(f, ", {rows} × {columns} patches of {side} × {side} pixels")
+    }
+}
+
+impl Vision for Mixer {
+    fn patches(&self) -> &Patches {
+        &self.0.patches
+    }
+}
+
+impl Mixer {
+    /// A folder or a hub id (`"timm/mixer_b16_224.goog_in21k_ft_in1k"`, `"timm/gmixer_24_224.ra3_in1k"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        let json: Value = checkpoint.config()?;
+        let found = json["architecture"].as_str().unwrap_or_default();
+        if !["mixer_", "gmixer_"].iter().any(|kind| found.starts_with(kind)) {
+            return Err(Error::Architecture {
+                source_name: source.into(),
+                found: if found.is_empty() { "model without an `architecture`".into() } else { found.into() },
+                known: "timm's `mixer_…` and `gmixer_…`".into(),
+            });
+        }
+        let weights = checkpoint.weights()?;
+        let parts = parts(source, &json, &weights).map_err(|error| checkpoint.at_fault(error))?;
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// How many blocks there are.
+    pub fn layers(&self) -> usize {
+        self.0.blocks.len()
+    }
+
+    /// The classes, by number.
+    pub fn labels(&self) -> Vec<String> {
+        self.0.labels.names().to_vec()
+    }
+
+    /// The number of a class.
+    pub fn label(&self, name: &str) -> Result<usize> {
+        self.0.labels.number(name)
+    }
+
+    /// Pixels `(n,3,h,w)` between 0 and 1 → logits `(n,v)`.
+    ///
+    /// Errors: x has the wrong shape; the checkpoint has no classifier.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        self.logits_hooked(x, &mut Clear)
+    }
+
+    /// The same, with a hook at the named places of the network: `attn.out` is what the MLP over tokens adds.
+    pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let none = || Error::argument(format!("`{}` has no weights for a classifier", self.0.name));
+        let head = self.0.head.as_ref().ok_or_else(none)?;
+        let mean = self.hidden_hooked(x, hook)?.mean_keepdim(1)?;
+        Ok(head.forward(&mean, None, &mut Clear)?.squeeze(1)?)
+    }
+
+    /// Pixels `(n,3,h,w)` → the last block's output, normalised, `(n,t,c)`, with a hook at the named places of the network.
+    ///
+    /// Errors: also a site in a layer that does not exist.
+    pub fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        check_layers(hook, self.layers())?;
+        let x = self.0.patches.embed(x)?;
+        let x = self.0.blocks.iter().try_fold(x, |x, block| block.forward(&x, None, hook))?;
+        self.0.norm.forward(&x, None, &mut Clear)
+    }
+
+    /// The classes and their probabilities, most probable first.
+    ///
+    /// Errors: the checkpoint has no classifier; a picture of another size.
+    pub fn predict(&self, picture: &Image) -> Result<Vec<(String, f64)>> {
+        self.0.labels.ranked(&self.logits(&self.pixels(picture)?.unsqueeze(0)?)?)
+    }
+}
+
+fn parts(name: &str, json: &Value, weights: &Weights) -> Result<Parts> {
+    const ARGUMENTS: [&str; 6] = ["img_size", "patch_size", "embed_dim", "num_blocks", "num_classes", "mlp_ratio"];
+    weights.only("", &["stem.proj", "blocks.", "norm", "head"])?;
+    let arguments: Value = arguments(json, &ARGUMENTS)?;
+    let input = &json["pretrained_cfg"]["input_size"];
+    let size = [1, 2].map(|side| arguments["img_size"].as_u64().or(input[side].as_u64()).unwrap_or(0) as usize);
+    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
+    let projection = [whole("stem.proj.weight")?, whole("stem.proj.bias")?];
+    let patches = Patches::new(Processor::timm(&json["pretrained_cfg"])?, size, projection, None, None)?;
+    let layers = weights.blocks("blocks.", arguments["num_blocks"].as_u64().map(|blocks| blocks as usize))?;
+    let (c, classes) = (weights.rows("norm.weight"), weights.rows("head.weight"));
+    let c = c.unwrap_or(0);
+    let activation = if json["architecture"].as_str().is_some_and(|name| name.starts_with('g')) {
+        Activation::Silu
+    } else {
+        Activation::Gelu
+    };
+    let head = |classes| Ok::<_, Error>(Chain::new(vec![Stage::Linear(weights.linear("head", c, classes)?)]));
+    Ok(Parts {
+        name: name.into(),
+        blocks: (0..layers).map(|l| block(weights, l, patches.count(), c, activation)).collect::<Result<_>>()?,
+        norm: Chain::new(vec![Stage::LayerNorm(weights.layer_norm("norm", c, EPS)?)]),
+        head: classes.map(head).transpose()?,
+        labels: Labels::new(classes.unwrap_or(0), &Named::listed(serde_json::from_value(json["label_names"].clone())?)),
+        patches,
+    })
+}
+
+fn block(weights: &Weights, l: usize, tokens: usize, channels: usize, activation: Activation) -> Result<Chain> {
+    const KNOWN: [&str; 6] =
+        ["norm1", "norm2", "mlp_tokens.fc1", "mlp_tokens.fc2", "mlp_channels.fc1", "mlp_channels.fc2"];
+    let stem = format!("blocks.{l}.");
+    weights.only(&stem, &KNOWN)?;
+    let norm =
+        |name: &str| Ok::<_, Error>(Stage::LayerNorm(weights.layer_norm(&format!("{stem}{name}"), channels, EPS)?));
+    Ok(Chain::new(vec![
+        Stage::At(Site::ResidPre(l)),
+        Stage::Residual(vec![
+            norm("norm1")?,
+            Stage::Transposed(mlp(weights, &format!("{stem}mlp_tokens"), tokens, activation)?),
+            Stage::At(Site::AttnOut(l)),
+        ]),
+        Stage::At(Site::ResidMid(l)),
+        Stage::Residual(
+            [
+                vec![norm("norm2")?],
+                mlp(weights, &format!("{stem}mlp_channels"), channels, activation)?,
+                vec![Stage::At(Site::MlpOut(l))],
+            ]
+            .concat(),
+        ),
+        Stage::At(Site::ResidPost(l)),
+    ]))
+}
+
+/// Two layers with an activation between them, or a gated one: then the first layer is twice as wide as what the second reads.
+fn mlp(weights: &Weights, name: &str, width: usize, activation: Activation) -> Result<Vec<Stage>> {
+    let (first, second) = (format!("{name}.fc1"), format!("{name}.fc2"));
+    let wide = weights.rows(&format!("{first}.weight")).unwrap_or(0);
+    let read = weights.dims(&format!("{second}.weight")).and_then(|dims| dims.get(1).copied()).unwrap_or(0);
+    let gated = wide == 2 * read;
+    let (into, between) = match gated {
+        true => (value_and_gate(weights, &first, width, wide)?, Stage::Gate(Gate(activation))),
+        false => (weights.linear(&first, width, wide)?, Stage::Activation(activation)),
+    };
+    Ok(vec![Stage::Linear(into), between, Stage::Linear(weights.linear(&second, read, width)?)])
+}
+
+/// timm's gated MLP has the value first and the gate behind it; ours have the gate first.
+fn value_and_gate(weights: &Weights, name: &str, from: usize, wide: usize) -> Result<Linear> {
+    let weight = weights.get((wide, from), &format!("{name}.weight"))?;
+    let bias = weights.optional(wide, &format!("{name}.bias"))?;
+    let half = |start: usize| {
+        let bias = bias.as_ref().map(|bias| bias.narrow(0, start, wide / 2)).transpose()?;
+        Linear::new(weight.narrow(0, start, wide / 2)?, bias)
+    };
+    Linear::stacked(&[half(wide / 2)?, half(0)?])
+}

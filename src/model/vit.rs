@@ -1,0 +1,256 @@
+//! Vision transformers: pictures as sequences of patches.
+//!
+//! Dosovitskiy et al. 2021, arXiv 2010.11929; DeiT: Touvron et al. 2021, arXiv 2012.12877; registers: Darcet et al. 2024,
+//! arXiv 2309.16588. The weights' names say whose layout it is, and what the model has: a class token, a distillation
+//! token, registers, LayerScale, a norm before or after pooling.
+
+mod config;
+
+use std::sync::Arc;
+
+use candle_core::{Device, Tensor};
+
+pub(super) use self::config::arguments;
+use self::config::{Config, HUGGING_FACE, Layout, TIMM};
+use super::blocks::{Chain, Stage};
+use super::checkpoint::{Checkpoint, Load};
+use super::encoder::{Encoder, Form};
+use super::hook::{Clear, Hook};
+use super::image::Image;
+use super::labels::Labels;
+use super::patches::{Patches, Vision};
+use super::weights::Weights;
+use crate::{Error, Result};
+
+/// A vision transformer of any size: ViT and DeiT in Hugging Face's or timm's layout.
+///
+/// Cheap to clone. A forward takes pixels `(n,3,h,w)` between 0 and 1, so that they can be interpolated, ablated and
+/// differentiated.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+/// let (label, probability) = &vit.predict(&scene.image()?)?[0];
+/// assert!(label == "star" && *probability > 0.9);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Vit(Arc<Parts>);
+
+struct Parts {
+    name: String,
+    patches: Patches,
+    encoder: Encoder,
+    heads: usize,
+    readout: Readout,
+    labels: Labels,
+}
+
+/// How the last block's output becomes logits.
+enum Readout {
+    /// A head for each of the first tokens, and the mean of what they say.
+    Tokens(Vec<Chain>),
+    /// The mean over patches, normalised before or after.
+    Mean { before: Option<Chain>, after: Chain },
+    /// No head: features only.
+    Headless,
+}
+
+impl std::fmt::Debug for Vit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let ([rows, columns], side) = (self.0.patches.grid(), self.0.patches.side());
+        write!(f, "{}: ViT, {} classes, {} layers", self.0.name, self.labels().len(), self.layers())?;
+        write!(f, " × {} heads, {rows} × {columns} patches of {side} × {side} pixels", self.0.heads)
+    }
+}
+
+impl Vision for Vit {
+    fn patches(&self) -> &Patches {
+        &self.0.patches
+    }
+}
+
+impl Vit {
+    /// An embedded model (`"pellucid/tiny-vit-shapes"`), a folder, or a hub id (`"google/vit-base-patch16-224"`,
+    /// `"timm/deit_tiny_distilled_patch16_224.fb_in1k"`, `"timm/vit_small_patch16_224.augreg_in1k"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        let config = Config::of(&checkpoint)?;
+        let layout = if config.timm { &TIMM } else { &HUGGING_FACE };
+        let weights = checkpoint.weights()?.with_prefix(config.prefix);
+        weights.only("", &layout.all())?;
+        let readout = readout(&weights, layout, &config)?;
+        let parts = Parts {
+            name: source.into(),
+            patches: patches(&checkpoint, &weights, layout, &config)?,
+            encoder: encoder(&weights, layout, &config).map_err(|error| checkpoint.at_fault(error))?,
+            heads: config.heads,
+            labels: Labels::new(classes(&weights, layout), &config.named),
+            readout,
+        };
+        Ok(Self(Arc::new(parts)))
+    }
+
+    /// How many blocks there are.
+    pub fn layers(&self) -> usize {
+        self.0.encoder.layers()
+    }
+
+    /// The classes, by number: as config.json names them, or else `LABEL_0`, `LABEL_1`, …
+    pub fn labels(&self) -> Vec<String> {
+        self.0.labels.names().to_vec()
+    }
+
+    /// The number of a class.
+    pub fn label(&self, name: &str) -> Result<usize> {
+        self.0.labels.number(name)
+    }
+
+    /// Pixels `(n,3,h,w)` between 0 and 1 → logits `(n,v)`.
+    ///
+    /// Where only the first tokens are read, no others are worked on after the last attention.
+    ///
+    /// Errors: x has the wrong shape; the checkpoint has no classifier.
+    pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
+        match &self.0.readout {
+            Readout::Tokens(heads) => {
+                let tokens = self.0.encoder.forward_at(&self.0.patches.embed(x)?, None, 0..heads.len())?;
+                self.classify(&tokens)
+            }
+            _ => self.logits_hooked(x, &mut Clear),
+        }
+    }
+
+    /// The same for every token to the end, with a hook at the named places of the network.
+    pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.classify(&self.hidden_hooked(x, hook)?)
+    }
+
+    /// Pixels `(n,3,h,w)` → the last block's output, `(n,t,c)`.
+    pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
+        self.hidden_hooked(x, &mut Clear)
+    }
+
+    /// The same, with a hook at the named places of the network.
+    ///
+    /// Errors: also a site in a layer that does not exist.
+    pub fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.0.encoder.forward(&self.0.patches.embed(x)?, None, hook)
+    }
+
+    /// The last block's output, all tokens or those that are read, → `(n,v)`.
+    fn classify(&self, tokens: &Tensor) -> Result<Tensor> {
+        let run = |chain: &Chain, x: &Tensor| chain.forward(x, None, &mut Clear);
+        match &self.0.readout {
+            Readout::Tokens(heads) => {
+                let said = heads.iter().enumerate().map(|(i, head)| run(head, &tokens.narrow(1, i, 1)?));
+                let said = Tensor::cat(&said.collect::<Result<Vec<_>>>()?, 1)?;
+                Ok(said.mean(1)?)
+            }
+            Readout::Mean { before, after } => {
+                let tokens = before.as_ref().map_or(Ok(tokens.clone()), |norm| run(norm, tokens))?;
+                let patches = tokens.narrow(1, self.0.patches.ahead(), self.0.patches.count())?;
+                Ok(run(after, &patches.mean_keepdim(1)?)?.squeeze(1)?)
+            }
+            Readout::Headless => Err(Error::argument(format!(
+                "`{}` has no weights for a classifier, and pellucid does not make them up at random. Load a checkpoint that \
+                 was fine-tuned with one",
+                self.0.name
+            ))),
+        }
+    }
+
+    /// `(t,)`: how much of each token of the last layer the classifier reads. One for a class token, a half each for DeiT's
+    /// class and distillation tokens, equal shares for all patches where their mean is read. It is the row from which
+    /// [`rollout_row`](crate::rollout_row) starts.
+    pub fn readout(&self) -> Result<Tensor> {
+        let (ahead, count) = (self.0.patches.ahead(), self.0.patches.count());
+        let weight = |token: usize| match &self.0.readout {
+            Readout::Tokens(heads) if token < heads.len() => 1.0 / heads.len() as f64,
+            Readout::Mean { .. } if token >= ahead => 1.0 / count as f64,
+            Readout::Headless if token == 0 => 1.0,
+            _ => 0.0,
+        };
+        Ok(Tensor::from_iter((0..ahead + count).map(weight), &Device::Cpu)?)
+    }
+
+    /// The classes and their probabilities, most probable first; each by itself where several may be true.
+    ///
+    /// Errors: the checkpoint has no classifier; a picture of another size.
+    pub fn predict(&self, picture: &Image) -> Result<Vec<(String, f64)>> {
+        self.0.labels.ranked(&self.logits(&self.pixels(picture)?.unsqueeze(0)?)?)
+    }
+
+    /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries and sum to one. The first tokens are those in front
+    /// of the patches.
+    ///
+    /// Errors: a picture of another size.
+    pub fn attention(&self, picture: &Image) -> Result<Vec<Tensor>> {
+        self.attention_to(&self.pixels(picture)?.unsqueeze(0)?)
+    }
+
+    /// The same to the pixels `(n,3,h,w)` of n pictures at once, between 0 and 1: `L × (n,h,t,t)`.
+    ///
+    /// Errors: x has the wrong shape.
+    pub fn attention_to(&self, x: &Tensor) -> Result<Vec<Tensor>> {
+        self.0.encoder.attention(&self.0.patches.embed(x)?, None)
+    }
+}
+
+fn patches(checkpoint: &Checkpoint, weights: &Weights, layout: &Layout, config: &Config) -> Result<Patches> {
+    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
+    let [class, distilled, registers] = layout.front.map(whole);
+    let front: Vec<Tensor> = [class?, distilled?, registers?].into_iter().flatten().collect();
+    let front = if front.is_empty() { None } else { Some(Tensor::cat(&front, 1)?.squeeze(0)?) };
+    let projection = ["weight", "bias"].map(|part| whole(&format!("{}.{part}", layout.projection)));
+    let [weight, bias] = projection;
+    let missing = || Error::argument(format!("there is no tensor `{}`, and patches need places", layout.positions));
+    let positions = Some(whole(layout.positions)?.ok_or_else(missing)?.squeeze(0)?);
+    Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, positions)
+        .map_err(|error| checkpoint.at_fault(error))
+}
+
+fn encoder(weights: &Weights, layout: &Layout, config: &Config) -> Result<Encoder> {
+    let Config { layers, heads, eps, activation, channels, .. } = *config;
+    let lead = match weights.contains(&format!("{}.weight", layout.norm_before)) {
+        true => vec![Stage::LayerNorm(weights.layer_norm(layout.norm_before, channels, eps)?)],
+        false => vec![],
+    };
+    let form = Form { layers, heads, eps, activation, causal: false };
+    Encoder::load(weights, &layout.names, &form, lead)
+}
+
+fn classes(weights: &Weights, layout: &Layout) -> usize {
+    layout.heads.iter().find_map(|head| weights.rows(&format!("{head}.weight"))).unwrap_or(0)
+}
+
+fn readout(weights: &Weights, layout: &Layout, config: &Config) -> Result<Readout> {
+    let norm = |name: &str| Ok::<_, Error>(Stage::LayerNorm(weights.layer_norm(name, config.channels, config.eps)?));
+    let has = |name: &str| weights.contains(&format!("{name}.weight"));
+    let classes = classes(weights, layout);
+    let linear = |head: &str| Ok::<_, Error>(Stage::Linear(weights.linear(head, config.channels, classes)?));
+    let heads: Vec<_> = layout.heads.into_iter().filter(|head| has(head)).collect();
+    let pooled = config.pooled.unwrap_or(has(layout.norm_pooled) || !weights.contains(layout.front[0]));
+    match (heads.first(), pooled) {
+        (None, _) => Ok(Readout::Headless),
+        (Some(head), true) => {
+            let chain = |stages: Vec<Stage>| Chain::new(stages);
+            let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(|norm| chain(vec![norm]));
+            let after = has(layout.norm_pooled).then(|| norm(layout.norm_pooled)).transpose()?;
+            let after = after.into_iter().chain([linear(head)?]).collect();
+            Ok(Readout::Mean { before, after: chain(after) })
+        }
+        (Some(_), false) => {
+            let chain = |head: &&str| Ok(Chain::new(vec![norm(layout.norm)?, linear(head)?]));
+            Ok(Readout::Tokens(heads.iter().map(chain).collect::<Result<_>>()?))
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! What a vision transformer's files say, in Hugging Face's words and in timm's.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::model::blocks::Activation;
+use crate::model::checkpoint::Checkpoint;
+use crate::model::encoder::{Names, Qkv};
+use crate::model::labels::Named;
+use crate::model::processor::Processor;
+use crate::{Error, Result};
+
+/// What the weights of a layout are called.
+pub(super) struct Layout {
+    /// Class token, distillation token, registers.
+    pub front: [&'static str; 3],
+    pub positions: &'static str,
+    pub projection: &'static str,
+    pub norm_before: &'static str,
+    pub names: Names,
+    pub norm: &'static str,
+    /// The norm of pooled patches.
+    pub norm_pooled: &'static str,
+    /// A classifier on the class token, or two: on the class and on the distillation token.
+    pub heads: [&'static str; 3],
+    /// What checkpoints hold besides, and a classifier does not use.
+    pub unused: &'static [&'static str],
+}
+
+pub(super) const HUGGING_FACE: Layout = Layout {
+    front: ["embeddings.cls_token", "embeddings.distillation_token", "embeddings.register_tokens"],
+    positions: "embeddings.position_embeddings",
+    projection: "embeddings.patch_embeddings.projection",
+    norm_before: "",
+    names: Names {
+        blocks: "encoder.layer.",
+        norms: ["layernorm_before", "layernorm_after"],
+        qkv: Qkv::Apart(["attention.attention.query", "attention.attention.key", "attention.attention.value"]),
+        out: "attention.output.dense",
+        mlp: ["intermediate.dense", "output.dense"],
+        scales: ["", ""],
+    },
+    norm: "layernorm",
+    norm_pooled: "",
+    heads: ["classifier", "cls_classifier", "distillation_classifier"],
+    unused: &["pooler.dense", "embeddings.mask_token"],
+};
+
+pub(super) const TIMM: Layout = Layout {
+    front: ["cls_token", "dist_token", "reg_token"],
+    positions: "pos_embed",
+    projection: "patch_embed.proj",
+    norm_before: "norm_pre",
+    names: Names {
+        blocks: "blocks.",
+        norms: ["norm1", "norm2"],
+        qkv: Qkv::Packed(["attn.qkv.weight", "attn.qkv.bias"]),
+        out: "attn.proj",
+        mlp: ["mlp.fc1", "mlp.fc2"],
+        scales: ["ls1.gamma", "ls2.gamma"],
+    },
+    norm: "norm",
+    norm_pooled: "fc_norm",
+    heads: ["head", "head_dist", ""],
+    unused: &[],
+};
+
+impl Layout {
+    /// Every name outside the blocks, and the stem of those inside.
+    pub fn all(&self) -> Vec<&'static str> {
+        let single =
+            [self.positions, self.projection, self.norm_before, self.norm, self.norm_pooled, self.names.blocks];
+        [&self.front[..], &single, &self.heads, self.unused].concat()
+    }
+}
+
+/// A model's configuration, whoever wrote it.
+pub(super) struct Config {
+    pub timm: bool,
+    /// What every name of the backbone may begin with.
+    pub prefix: &'static str,
+    pub processor: Processor,
+    /// Height and width of pictures, in pixels.
+    pub size: [usize; 2],
+    pub channels: usize,
+    pub layers: Option<usize>,
+    pub heads: usize,
+    pub eps: f64,
+    pub activation: Activation,
+    pub named: Named,
+    /// Whether patches are averaged; as the weights look if the files do not say.
+    pub pooled: Option<bool>,
+}
+
+impl Config {
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let json: Value = checkpoint.config()?;
+        match json.get("architecture").and_then(Value::as_str) {
+            Some(name) => timm(checkpoint, name, &json),
+            None => hugging_face(checkpoint),
+        }
+    }
+}
+
+/// A side, or height and width.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Sides {
+    One(usize),
+    Two([usize; 2]),
+}
+
+impl Sides {
+    fn both(self) -> [usize; 2] {
+        match self {
+            Self::One(side) => [side, side],
+            Self::Two(sides) => sides,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct HuggingFace {
+    hidden_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    hidden_act: Activation,
+    #[serde(default = "tiny")]
+    layer_norm_eps: f64,
+    image_size: Sides,
+    #[serde(flatten)]
+    named: Named,
+}
+
+fn tiny() -> f64 {
+    1e-12
+}
+
+fn hugging_face(checkpoint: &Checkpoint) -> Result<Config> {
+    let known = "vision transformers of the kinds `vit` and `deit`, and timm's `vit_…` and `deit_…`";
+    let kind = checkpoint.kind(&["vit", "deit"], known)?;
+    let config: HuggingFace = checkpoint.config()?;
+    Ok(Config {
+        timm: false,
+        prefix: if kind == "vit" { "vit." } else { "deit." },
+        processor: Processor::of(checkpoint)?,
+        size: config.image_size.both(),
+        channels: config.hidden_size,
+        layers: Some(config.num_hidden_layers),
+        heads: config.num_attention_heads,
+        eps: config.layer_norm_eps,
+        activation: config.hidden_act,
+        named: config.named,
+        pooled: Some(false),
+    })
+}
+
+/// timm's `model_args`, as far as the weights do not tell.
+#[derive(Deserialize)]
+struct Arguments {
+    img_size: Option<Sides>,
+    num_heads: Option<usize>,
+    global_pool: Option<String>,
+    embed_dim: Option<usize>,
+    depth: Option<usize>,
+}
+
+/// Arguments that are read, and those whose outcome the names and shapes of the weights show. Any other could change the
+/// forward unseen.
+const ARGUMENTS: &[&str] = &[
+    "img_size",
+    "num_heads",
+    "global_pool",
+    "embed_dim",
+    "depth",
+    "patch_size",
+    "num_classes",
+    "class_token",
+    "init_values",
+    "qkv_bias",
+    "reg_tokens",
+    "no_embed_class",
+    "pre_norm",
+    "fc_norm",
+    "mlp_ratio",
+    "dynamic_img_size",
+    "final_norm",
+    "in_chans",
+    "drop_path_rate",
+];
+
+/// timm's `model_args`, refused if there is one that is not known.
+pub(in crate::model) fn arguments<T: serde::de::DeserializeOwned>(json: &Value, known: &[&str]) -> Result<T> {
+    let arguments = json.get("model_args").cloned().unwrap_or(Value::Object(Default::default()));
+    let mut keys = arguments.as_object().into_iter().flat_map(|map| map.keys());
+    match keys.find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(Error::argument(format!("the model argument `{key}` is not known"))),
+        None => Ok(serde_json::from_value(arguments)?),
+    }
+}
+
+fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
+    if !name.split('_').enumerate().all(known_word) {
+        return Err(Error::Architecture {
+            source_name: checkpoint.name().into(),
+            found: name.into(),
+            known: "timm's `vit_…`, `deit_…` and `deit3_…` of plain blocks, and Hugging Face's `vit` and `deit`".into(),
+        });
+    }
+    let broken = |error: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), error);
+    let arguments: Arguments = arguments(json, ARGUMENTS).map_err(|error| broken(&error))?;
+    let channels = arguments.embed_dim.or(json["num_features"].as_u64().map(|c| c as usize));
+    let channels =
+        channels.ok_or_else(|| broken(&"neither num_features nor model_args.embed_dim says how wide it is"))?;
+    let pool = arguments.global_pool.as_deref().or(json["global_pool"].as_str());
+    let input = &json["pretrained_cfg"]["input_size"];
+    let size = match arguments.img_size {
+        Some(size) => size.both(),
+        None => [1, 2].map(|side| input[side].as_u64().unwrap_or(0) as usize),
+    };
+    Ok(Config {
+        timm: true,
+        prefix: "",
+        processor: Processor::timm(&json["pretrained_cfg"]).map_err(|error| broken(&error))?,
+        size,
+        channels,
+        layers: arguments.depth,
+        heads: arguments.num_heads.unwrap_or_else(|| heads(name, channels)),
+        // PyTorch's own, which CLIP was trained with, or timm's
+        eps: if name.contains("_clip_") { 1e-5 } else { 1e-6 },
+        activation: activation(name),
+        named: Named::listed(serde_json::from_value(json["label_names"].clone())?),
+        pooled: match pool {
+            Some("avg") => Some(true),
+            Some("token") => Some(false),
+            None => None,
+            Some(other) => return Err(broken(&format!("the pooling `{other}` is not known"))),
+        },
+    })
+}
+
+/// What timm's names are made of, but for numbers. A word that is not here (`rpn`, `rope`, `radio`, …) stands for another
+/// forward, and not always for other names of weights.
+#[rustfmt::skip]
+const WORDS: &[&str] = &[
+    "wee", "little", "tiny", "xsmall", "small", "medium", "mediumd", "betwixt", "base", "large", "huge", "giant",
+    "giantopt", "gigantic", "so150m", "so150m2", "so400m", "intern300m",
+    "plus", "gap", "clip", "quickgelu", "siglip", "dinov2", "tipsv2", "miil", "distilled",
+];
+
+/// Whether a word at its place in a name is one of a model's that we know.
+fn known_word((place, word): (usize, &str)) -> bool {
+    let number = ["patch", "reg"].iter().find_map(|kind| word.strip_prefix(kind)).unwrap_or(word);
+    match place {
+        0 => ["vit", "deit", "deit3"].contains(&word),
+        _ => WORDS.contains(&word) || number.parse::<usize>().is_ok(),
+    }
+}
+
+/// timm's models have 64 channels per head, but for those that have sixteen heads however wide they are.
+fn heads(name: &str, channels: usize) -> usize {
+    let sixteen = ["huge", "giant", "gigantic", "so400m", "base_patch16_gap"].iter().any(|size| name.contains(size));
+    if sixteen { 16 } else { channels / 64 }
+}
+
+/// timm's models have the exact GELU, but for OpenAI's weights and for SigLIP's later sizes.
+fn activation(name: &str) -> Activation {
+    const TANH: [&str; 4] =
+        ["base_patch32_siglip", "large_patch16_siglip_gap_512", "giantopt_patch16", "so400m_patch16"];
+    match name {
+        name if name.contains("quickgelu") => Activation::QuickGelu,
+        name if TANH.iter().any(|size| name.contains(size)) => Activation::GeluNew,
+        _ => Activation::Gelu,
+    }
+}

@@ -1,0 +1,111 @@
+//! What every method that reads attention asks of it: maps of one size, whose rows are distributions over keys.
+
+use candle_core::{D, DType, Device, Tensor};
+use rayon::prelude::*;
+
+use crate::{Error, Result};
+
+/// How far from one a row may sum, in half precision.
+const SLACK: f64 = 2e-2;
+
+/// `L × (b,h,t,t)`, in `f32` at least, of attention that looks both ways.
+pub(crate) fn bidirectional(attention: &[Tensor]) -> Result<Vec<Tensor>> {
+    let (maps, seen) = surveyed(attention)?;
+    match seen.iter().all(|map| !map.looks_ahead) && seen.iter().any(|map| map.looks_back) {
+        false => Ok(maps),
+        true => Err(Error::argument(
+            "these attention maps are causal: all weights above the diagonal are zero. Their rollout drifts to the first \
+             tokens whatever the model does, for every token reaches them; use `causal_rollout`, which corrects for that",
+        )),
+    }
+}
+
+/// `L × (b,h,t,t)`, in `f32` at least, of attention that looks back only.
+pub(crate) fn causal(attention: &[Tensor]) -> Result<Vec<Tensor>> {
+    let (maps, seen) = surveyed(attention)?;
+    match seen.iter().position(|map| map.looks_ahead) {
+        None => Ok(maps),
+        Some(layer) => Err(Error::argument(format!(
+            "the attention of layer {layer} is not causal: there is weight above the diagonal, where queries look ahead. Use \
+             `rollout` for models that look both ways"
+        ))),
+    }
+}
+
+/// `L × (b,h,t,t)`, in `f32` at least, whose rows sum to one.
+pub(crate) fn patterns(attention: &[Tensor]) -> Result<Vec<Tensor>> {
+    Ok(surveyed(attention)?.0)
+}
+
+/// The maps, whose rows sum to one, and what is to be seen in each.
+fn surveyed(attention: &[Tensor]) -> Result<(Vec<Tensor>, Vec<Survey>)> {
+    let first = attention.first().ok_or_else(no_layers)?;
+    for map in attention {
+        if map.rank() != 4 || map.dims() != first.dims() || map.dims()[2] != map.dims()[3] || map.elem_count() == 0 {
+            return Err(Error::shape("an attention map", "(b, h, t, t), the same in every layer", map.dims()));
+        }
+    }
+    let maps: Vec<_> = attention.iter().map(at_least_single).collect::<Result<_>>()?;
+    let seen = maps.par_iter().enumerate().map(|(layer, map)| Survey::of(layer, map)).collect::<Result<_>>()?;
+    Ok((maps, seen))
+}
+
+/// The numbers in a precision that can add them up: `f32` for the half precisions, their own otherwise.
+pub(crate) fn at_least_single(x: &Tensor) -> Result<Tensor> {
+    Ok(if x.dtype() == DType::F64 { x.detach() } else { x.detach().to_dtype(DType::F32)? })
+}
+
+pub(crate) fn no_layers() -> Error {
+    Error::argument("there must be the attention of at least one layer")
+}
+
+/// What one walk over a layer's rows finds.
+#[derive(Default)]
+struct Survey {
+    /// A row's sum that is not one, if there is such a row.
+    sum: Option<f64>,
+    /// The lowest weight below zero, if there is one.
+    negative: Option<f64>,
+    looks_ahead: bool,
+    looks_back: bool,
+}
+
+impl Survey {
+    /// Errors if a row is not a distribution.
+    fn of(layer: usize, map: &Tensor) -> Result<Self> {
+        let (t, flat) = (map.dim(D::Minus1)?, map.flatten_all()?.to_device(&Device::Cpu)?);
+        let seen = match flat.dtype() {
+            DType::F64 => Self::of_rows(&flat.to_vec1::<f64>()?, t),
+            _ => Self::of_rows(&flat.to_vec1::<f32>()?, t),
+        };
+        let found = match seen {
+            Self { sum: Some(sum), .. } => format!("a row sums to {sum:.3}"),
+            Self { negative: Some(weight), .. } => format!("it holds the weight {weight:.3}"),
+            _ => return Ok(seen),
+        };
+        Err(Error::argument(format!(
+            "the attention of layer {layer} is no pattern: {found}. A pattern is softmax(q·kᵀ/√d), a row per query, and \
+             each row sums to one, as a model's `attention` yields it; scores before the softmax, gradients and transposed \
+             maps are no patterns"
+        )))
+    }
+
+    fn of_rows<T: Copy + Into<f64>>(weights: &[T], t: usize) -> Self {
+        let mut seen = Self::default();
+        for (row, weights) in weights.chunks_exact(t).enumerate() {
+            let query = row % t;
+            let sum: f64 = weights.iter().map(|&weight| weight.into()).sum();
+            let lowest = weights.iter().map(|&weight| weight.into()).fold(0.0, f64::min);
+            let some = |weights: &[T]| weights.iter().any(|&weight| weight.into() > 0.0);
+            seen.looks_ahead = seen.looks_ahead || some(&weights[query + 1..]);
+            seen.looks_back = seen.looks_back || some(&weights[..query]);
+            if sum.is_nan() || (sum - 1.0).abs() > SLACK {
+                seen.sum = seen.sum.or(Some(sum));
+            }
+            if lowest < 0.0 {
+                seen.negative = Some(seen.negative.map_or(lowest, |other: f64| other.min(lowest)));
+            }
+        }
+        seen
+    }
+}
