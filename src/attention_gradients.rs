@@ -7,7 +7,7 @@ use candle_core::Tensor;
 
 use crate::model::hook::{Hook, Record, Site, Tap};
 use crate::patterns::{at_least_single, bidirectional, no_layers, patterns};
-use crate::rollout::{Rollout, identity, product, rows_to_one, with_residual};
+use crate::rollout::{Rollout, identity, mean, mixed, product, rows_to_one};
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result, kernel};
 
@@ -108,8 +108,7 @@ impl AttentionGradients {
 /// ```
 pub fn gradient_rollout(why: &AttentionGradients, options: &Rollout) -> Result<Tensor> {
     let weighed = why.weigh(&bidirectional(&why.patterns)?)?;
-    let layers = options.layers(&weighed)?.iter().map(|map| with_residual(&options.fuse(map)?));
-    product(&layers.collect::<Result<Vec<_>>>()?)
+    product(&mixed(options.layers(&weighed)?, options)?)
 }
 
 /// → `(b,t,t)`: R = I, then R ← R + E_h[(∂f/∂A ∘ A)⁺]·R from the first layer to the last (Chefer et al. 2021, eqs. 5 and 6).
@@ -158,7 +157,7 @@ pub fn gae_normalised(why: &AttentionGradients) -> Result<Tensor> {
 /// I + E_h[(∂f/∂A ∘ A)⁺] of every layer, `(b,t,t)`.
 fn relevances(why: &AttentionGradients) -> Result<Vec<Tensor>> {
     let relevance = |weighed: &Tensor| {
-        let positive = weighed.relu()?.mean(1)?;
+        let positive = mean(&weighed.relu()?)?;
         Ok(positive.broadcast_add(&identity(&positive)?)?)
     };
     why.weigh(&patterns(&why.patterns)?)?.iter().map(relevance).collect()

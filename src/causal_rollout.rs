@@ -52,7 +52,7 @@ pub fn causal_rollout(attention: &[Tensor], options: &Rollout) -> Result<CausalR
             "`discard` has no meaning for causal maps, whose weakest weights are the zeros above the diagonal; leave it at 0",
         ));
     }
-    let fused = options.layers(&maps)?.iter().map(|map| options.fuse(map)).collect::<Result<Vec<_>>>()?;
+    let fused = options.fused(&maps)?;
     let uniform = uniform(&fused[0])?;
     let exposure = exposure(&uniform)?;
     let even = |map: &Tensor| with_residual(&rows_or_nothing(&map.broadcast_div(&exposure)?)?);

@@ -31,8 +31,9 @@ impl HeadFusion {
     }
 }
 
-/// The mean over heads as a matrix product, (1/h, …, 1/h)·A: candle adds up along an inner axis one number at a time.
-fn mean(maps: &Tensor) -> Result<Tensor> {
+/// `(b,h,t,t) → (b,t,t)`: the mean over heads as a matrix product, (1/h, …, 1/h)·A, for candle adds up along an inner axis
+/// one number at a time.
+pub(crate) fn mean(maps: &Tensor) -> Result<Tensor> {
     let (b, h, t, keys) = maps.dims4()?;
     let weights = Tensor::full(1.0 / h as f64, (b, 1, h), maps.device())?.to_dtype(maps.dtype())?;
     Ok(weights.matmul(&maps.contiguous()?.reshape((b, h, t * keys))?)?.reshape((b, t, keys))?)
@@ -60,6 +61,11 @@ impl Rollout {
             None | Some([]) => Err(Error::out_of_range("`start_layer`", self.start_layer, maps.len())),
             Some(layers) => Ok(layers),
         }
+    }
+
+    /// The same, fused.
+    pub(crate) fn fused(&self, maps: &[Tensor]) -> Result<Vec<Tensor>> {
+        self.layers(maps)?.par_iter().map(|map| self.fuse(map)).collect()
     }
 
     /// `(b,h,t,t) → (b,t,t)`: one map of all heads, without what is negative (which only gradients bring) and without its
@@ -154,8 +160,7 @@ pub fn rollout_heads(attention: &[Tensor], options: &Rollout) -> Result<Tensor> 
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn rollout_row(attention: &[Tensor], readout: &Tensor, options: &Rollout) -> Result<Tensor> {
-    let maps = bidirectional(attention)?;
-    let layers = options.layers(&maps)?.par_iter().map(|map| options.fuse(map)).collect::<Result<Vec<_>>>()?;
+    let layers = options.fused(&bidirectional(attention)?)?;
     let (b, t, _) = layers[0].dims3()?;
     if readout.dims() != [t] {
         return Err(Error::shape("the readout", format!("({t},), one number per token"), readout.dims()));
@@ -180,7 +185,8 @@ pub(crate) fn mixing(attention: &[Tensor], options: &Rollout) -> Result<Vec<Tens
     mixed(options.layers(&bidirectional(attention)?)?, options)
 }
 
-fn mixed(maps: &[Tensor], options: &Rollout) -> Result<Vec<Tensor>> {
+/// Ã of these layers, whichever they are.
+pub(crate) fn mixed(maps: &[Tensor], options: &Rollout) -> Result<Vec<Tensor>> {
     maps.par_iter().map(|map| with_residual(&options.fuse(map)?)).collect()
 }
 

@@ -112,18 +112,7 @@ fn connected(ids: &[usize], width: usize, least: usize) -> Vec<usize> {
         if pieces[start] != usize::MAX {
             continue;
         }
-        let mut piece = vec![start];
-        pieces[start] = count;
-        let mut at = 0;
-        while at < piece.len() {
-            for beside in neighbours(piece[at], width, ids.len()) {
-                if ids[beside] == ids[start] && pieces[beside] == usize::MAX {
-                    pieces[beside] = count;
-                    piece.push(beside);
-                }
-            }
-            at += 1;
-        }
+        let piece = flood(&mut pieces, count, ids, width, start);
         match if start % width > 0 { start.checked_sub(1) } else { start.checked_sub(width) } {
             Some(before) if piece.len() < least => {
                 let host = pieces[before];
@@ -133,6 +122,23 @@ fn connected(ids: &[usize], width: usize, least: usize) -> Vec<usize> {
         }
     }
     pieces
+}
+
+/// Numbers all pixels that hang together with one and have its id, and says which they are.
+fn flood(pieces: &mut [usize], number: usize, ids: &[usize], width: usize, start: usize) -> Vec<usize> {
+    let mut piece = vec![start];
+    pieces[start] = number;
+    let mut at = 0;
+    while let Some(&pixel) = piece.get(at) {
+        for beside in neighbours(pixel, width, ids.len()) {
+            if ids[beside] == ids[start] && pieces[beside] == usize::MAX {
+                pieces[beside] = number;
+                piece.push(beside);
+            }
+        }
+        at += 1;
+    }
+    piece
 }
 
 /// Left, right, above and below.

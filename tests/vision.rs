@@ -2,6 +2,8 @@
 
 #[path = "common/seen.rs"]
 mod seen;
+#[path = "common/seer.rs"]
+mod seer;
 
 use std::collections::HashMap;
 use std::fs;
@@ -10,6 +12,7 @@ use std::path::Path;
 use pellucid::candle_core::safetensors::{load, save};
 use pellucid::prelude::*;
 use seen::{copy, folder, picture};
+use seer::Seer;
 use serde::Deserialize;
 
 const VITS: [&str; 10] = [
@@ -53,13 +56,6 @@ fn expected(name: &str) -> Result<Expected> {
     Ok(serde_json::from_slice(&fs::read(folder(name).join("expected.json"))?)?)
 }
 
-/// A model of any family, and the prompts that CLIP needs.
-enum Seer {
-    Vit(Vit),
-    Mixer(Mixer),
-    Clip(Clip, Prompts),
-}
-
 impl Seer {
     fn load(name: &str, dtype: DType) -> Result<Self> {
         Self::open(name, &folder(name), dtype)
@@ -76,22 +72,6 @@ impl Seer {
             }
             _ => Self::Vit(Vit::load_with(&source, &load)?),
         })
-    }
-
-    fn pixels(&self, picture: &Image) -> Result<Tensor> {
-        match self {
-            Self::Vit(vit) => vit.pixels(picture),
-            Self::Mixer(mixer) => mixer.pixels(picture),
-            Self::Clip(clip, _) => clip.pixels(picture),
-        }
-    }
-
-    fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Vit(vit) => vit.logits(x),
-            Self::Mixer(mixer) => mixer.logits(x),
-            Self::Clip(clip, prompts) => clip.logits(prompts, x),
-        }
     }
 
     fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
@@ -139,7 +119,7 @@ fn the_libraries_numbers_are_met() -> Result<()> {
         let target = Target::Logit(theirs.target);
         for (dtype, tolerance) in PRECISIONS {
             let seer = Seer::load(name, dtype)?;
-            let x = seer.pixels(&picture)?.unsqueeze(0)?;
+            let x = seer.vision().pixels(&picture)?.unsqueeze(0)?;
             let slope = grad_at(|x| target.of(&seer.logits(x)?), &x)?;
             let patterns = seer.attention(&picture)?;
             assert_eq!(patterns.len(), theirs.attention.len(), "{name}");
@@ -182,7 +162,7 @@ fn the_words_of_a_prompt_meet_open_clips_numbers() -> Result<()> {
 /// A model in `f64`, and its picture's pixels `(3,h,w)`.
 fn double(name: &str) -> Result<(Seer, Tensor)> {
     let (seer, [height, width]) = (Seer::load(name, DType::F64)?, expected(name)?.size);
-    let x = seer.pixels(&picture(height, width)?)?;
+    let x = seer.vision().pixels(&picture(height, width)?)?;
     Ok((seer, x))
 }
 

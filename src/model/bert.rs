@@ -12,7 +12,7 @@ use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
 use super::encoder::Block;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
-use super::labels::{Labels, Named};
+use super::labels::{Labels, Named, headless};
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -236,7 +236,7 @@ impl Bert {
 
     /// The last block's output for `[CLS]`, `(n,1,c)` → `(n,v)`.
     fn classify(&self, first: &Tensor) -> Result<Tensor> {
-        let head = self.0.classifier.as_ref().ok_or_else(|| self.headless("a classifier"))?;
+        let head = self.0.classifier.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
         Ok(head.forward(first, None, &mut Clear)?.squeeze(1)?)
     }
 
@@ -244,19 +244,12 @@ impl Bert {
     ///
     /// Errors: the checkpoint has no such head; the text has no `[MASK]`.
     pub fn fill_mask(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
-        let head = self.0.vocabulary.as_ref().ok_or_else(|| self.headless("a masked language model's head"))?;
+        let none = || headless(&self.0.name, "a masked language model's head");
+        let head = self.0.vocabulary.as_ref().ok_or_else(none)?;
         let mask = self.0.tokenizer.id("[MASK]")?;
         let gap = text.ids().iter().position(|&id| id == mask);
         let gap = gap.ok_or_else(|| Error::argument("the text has no [MASK] to fill"))?;
         Ok(head.forward(&self.hidden(text, x)?.narrow(1, gap, 1)?, None, &mut Clear)?.squeeze(1)?)
-    }
-
-    fn headless(&self, what: &str) -> Error {
-        Error::argument(format!(
-            "`{}` has no weights for {what}, and pellucid does not make them up at random. Load a checkpoint that was \
-             fine-tuned with one",
-            self.0.name
-        ))
     }
 
     /// Word embeddings `(n,t,c)` → sentence embeddings of length one, `(n,c)`: the mean over tokens, then L2

@@ -16,7 +16,7 @@ use super::encoder::{Encoder, Form};
 use super::hook::{Clear, Hook};
 use super::image::Image;
 use super::labels::Labels;
-use super::patches::{Patches, Vision};
+use super::patches::{Patches, Vision, places};
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -278,15 +278,12 @@ fn features(head: &Chain, token: &Tensor) -> Result<Tensor> {
 
 fn parts(name: &str, tokenizer: Tokenizer, weights: &Weights, layout: &Layout, config: Config) -> Result<Parts> {
     weights.only("", &layout.all())?;
-    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
     let (seen, read) = (&config.image, &config.text);
     let lead = vec![Stage::LayerNorm(weights.layer_norm(layout.norm_before, seen.channels, seen.eps)?)];
-    let class = whole(layout.class)?.map(|class| class.reshape((1, ()))).transpose()?;
-    let projection = [whole(&format!("{}.weight", layout.projection))?, None];
+    let class = weights.whole(layout.class)?.map(|class| class.reshape((1, ()))).transpose()?;
+    let projection = [weights.whole(&format!("{}.weight", layout.projection))?, None];
     let positions = weights.get((config.positions, read.channels), layout.text_positions)?;
-    let missing =
-        || Error::argument(format!("there is no tensor `{}`, and patches need places", layout.image_positions));
-    let positions_of_patches = whole(layout.image_positions)?.ok_or_else(missing)?;
+    let positions_of_patches = places(weights, layout.image_positions)?;
     Ok(Parts {
         name: name.into(),
         patches: Patches::new(config.processor, config.size, projection, class, Some(positions_of_patches))?,
@@ -309,7 +306,7 @@ fn form(tower: &Tower, causal: bool) -> Form {
 /// A norm, and a projection to the common space; OpenAI's layout stores the projection as `(c,d)`, Hugging Face's as `(d,c)`.
 fn head(weights: &Weights, layout: &Layout, norm: &str, projection: &str, tower: &Tower) -> Result<Chain> {
     let missing = || Error::argument(format!("there is no tensor `{projection}`"));
-    let weight = weights.get(weights.dims(projection).ok_or_else(missing)?, projection)?;
+    let weight = weights.whole(projection)?.ok_or_else(missing)?;
     let weight = if layout.projects_from_the_right { weight.t()? } else { weight };
     Ok(Chain::new(vec![
         Stage::LayerNorm(weights.layer_norm(norm, tower.channels, tower.eps)?),

@@ -101,56 +101,96 @@ impl Encoder {
     }
 }
 
+/// Where a block's weights are, what they are called, and how wide its tokens are.
+struct Part<'a> {
+    weights: &'a Weights,
+    names: &'a Names,
+    form: &'a Form,
+    /// The block's number.
+    l: usize,
+    /// What all its names begin with.
+    stem: String,
+    channels: usize,
+}
+
 fn block(weights: &Weights, names: &Names, form: &Form, l: usize) -> Result<Block> {
     let stem = format!("{}{l}.", names.blocks);
     weights.only(&stem, &names.all())?;
-    let full = |name: &str| format!("{stem}{name}");
-    let c = weights.rows(&full(&format!("{}.weight", names.norms[0]))).unwrap_or(0);
-    if !c.is_multiple_of(form.heads) {
-        let heads = form.heads;
+    let (c, heads) = (weights.rows(&format!("{stem}{}.weight", names.norms[0])).unwrap_or(0), form.heads);
+    if !c.is_multiple_of(heads) {
         return Err(Error::argument(format!("{c} channels cannot be shared out evenly over {heads} attention heads")));
     }
-    let wide = weights.rows(&full(&format!("{}.weight", names.mlp[0]))).unwrap_or(0);
-    let linear = |name: &str, from, to| weights.linear(&full(name), from, to);
-    let norm = |name: &str| weights.layer_norm(&full(name), c, form.eps);
-    let scaled = |linear: Linear, scale: &str| match weights.optional(c, &full(scale))? {
-        Some(scale) => linear.scaled(&scale),
-        None => Ok(linear),
-    };
-    let qkv = match &names.qkv {
-        Qkv::Packed([weight, bias]) => weights.linear_of([&full(weight), &full(bias)], c, 3 * c)?,
-        Qkv::Apart(names) => {
-            let parts = names.iter().map(|name| linear(name, c, c)).collect::<Result<Vec<_>>>()?;
-            Linear::stacked(&parts)?
+    let part = Part { weights, names, form, l, stem, channels: c };
+    Ok(Block { attention: part.attention()?, feed_forward: part.feed_forward()? })
+}
+
+impl Part<'_> {
+    fn attention(&self) -> Result<Chain> {
+        let (l, c, heads) = (self.l, self.channels, self.form.heads);
+        let attention = match self.form.causal {
+            true => Attention::causal(heads, heads)?,
+            false => Attention::new(heads)?,
+        };
+        Ok(Chain::new(vec![
+            Stage::At(Site::ResidPre(l)),
+            Stage::Residual(vec![
+                self.norm(self.names.norms[0])?,
+                Stage::Linear(self.qkv()?),
+                Stage::At(Site::Qkv(l)),
+                Stage::Attention(attention, Site::Pattern(l)),
+                Stage::Linear(self.scaled(self.linear(self.names.out, c, c)?, self.names.scales[0])?),
+                Stage::At(Site::AttnOut(l)),
+            ]),
+            Stage::At(Site::ResidMid(l)),
+        ]))
+    }
+
+    fn feed_forward(&self) -> Result<Chain> {
+        let (l, c, [first, second]) = (self.l, self.channels, self.names.mlp);
+        let wide = self.weights.rows(&self.full(&format!("{first}.weight"))).unwrap_or(0);
+        Ok(Chain::new(vec![
+            Stage::Residual(vec![
+                self.norm(self.names.norms[1])?,
+                Stage::Linear(self.linear(first, c, wide)?),
+                Stage::Activation(self.form.activation),
+                Stage::Linear(self.scaled(self.linear(second, wide, c)?, self.names.scales[1])?),
+                Stage::At(Site::MlpOut(l)),
+            ]),
+            Stage::At(Site::ResidPost(l)),
+        ]))
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.stem)
+    }
+
+    fn linear(&self, name: &str, from: usize, to: usize) -> Result<Linear> {
+        self.weights.linear(&self.full(name), from, to)
+    }
+
+    /// Queries, keys and values in one.
+    fn qkv(&self) -> Result<Linear> {
+        let c = self.channels;
+        match &self.names.qkv {
+            Qkv::Packed([weight, bias]) => self.weights.linear_of([&self.full(weight), &self.full(bias)], c, 3 * c),
+            Qkv::Apart(names) => {
+                let parts = names.iter().map(|name| self.linear(name, c, c)).collect::<Result<Vec<_>>>()?;
+                Linear::stacked(&parts)
+            }
         }
-    };
-    let attention = match form.causal {
-        true => Attention::causal(form.heads, form.heads)?,
-        false => Attention::new(form.heads)?,
-    };
-    let attention = Chain::new(vec![
-        Stage::At(Site::ResidPre(l)),
-        Stage::Residual(vec![
-            Stage::LayerNorm(norm(names.norms[0])?),
-            Stage::Linear(qkv),
-            Stage::At(Site::Qkv(l)),
-            Stage::Attention(attention, Site::Pattern(l)),
-            Stage::Linear(scaled(linear(names.out, c, c)?, names.scales[0])?),
-            Stage::At(Site::AttnOut(l)),
-        ]),
-        Stage::At(Site::ResidMid(l)),
-    ]);
-    let feed_forward = Chain::new(vec![
-        Stage::Residual(vec![
-            Stage::LayerNorm(norm(names.norms[1])?),
-            Stage::Linear(linear(names.mlp[0], c, wide)?),
-            Stage::Activation(form.activation),
-            Stage::Linear(scaled(linear(names.mlp[1], wide, c)?, names.scales[1])?),
-            Stage::At(Site::MlpOut(l)),
-        ]),
-        Stage::At(Site::ResidPost(l)),
-    ]);
-    Ok(Block { attention, feed_forward })
+    }
+
+    fn norm(&self, name: &str) -> Result<Stage> {
+        Ok(Stage::LayerNorm(self.weights.layer_norm(&self.full(name), self.channels, self.form.eps)?))
+    }
+
+    /// A branch's last layer, with the branch's scale, if the checkpoint has one.
+    fn scaled(&self, linear: Linear, scale: &str) -> Result<Linear> {
+        match self.weights.optional(self.channels, &self.full(scale))? {
+            Some(scale) => linear.scaled(&scale),
+            None => Ok(linear),
+        }
+    }
 }
 
 impl Names {

@@ -25,6 +25,14 @@ impl Named {
     }
 }
 
+/// What a model says that is asked for more than its checkpoint holds.
+pub(crate) fn headless(model: &str, what: &str) -> Error {
+    Error::argument(format!(
+        "`{model}` has no weights for {what}, and pellucid does not make them up at random. Load a checkpoint that was \
+         fine-tuned with one"
+    ))
+}
+
 /// A classifier's classes.
 #[derive(Clone, Debug)]
 pub(crate) struct Labels {

@@ -12,7 +12,7 @@ use super::blocks::{Activation, Chain, Gate, Linear, Stage};
 use super::checkpoint::{Checkpoint, Load};
 use super::hook::{Clear, Hook, Site, check_layers};
 use super::image::Image;
-use super::labels::{Labels, Named};
+use super::labels::{Labels, Named, headless};
 use super::patches::{Patches, Vision};
 use super::processor::Processor;
 use super::vit::arguments;
@@ -100,8 +100,7 @@ impl Mixer {
 
     /// The same, with a hook at the named places of the network: `attn.out` is what the MLP over tokens adds.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        let none = || Error::argument(format!("`{}` has no weights for a classifier", self.0.name));
-        let head = self.0.head.as_ref().ok_or_else(none)?;
+        let head = self.0.head.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
         let mean = self.hidden_hooked(x, hook)?.mean_keepdim(1)?;
         Ok(head.forward(&mean, None, &mut Clear)?.squeeze(1)?)
     }
@@ -130,8 +129,7 @@ fn parts(name: &str, json: &Value, weights: &Weights) -> Result<Parts> {
     let arguments: Value = arguments(json, &ARGUMENTS)?;
     let input = &json["pretrained_cfg"]["input_size"];
     let size = [1, 2].map(|side| arguments["img_size"].as_u64().or(input[side].as_u64()).unwrap_or(0) as usize);
-    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
-    let projection = [whole("stem.proj.weight")?, whole("stem.proj.bias")?];
+    let projection = [weights.whole("stem.proj.weight")?, weights.whole("stem.proj.bias")?];
     let patches = Patches::new(Processor::timm(&json["pretrained_cfg"])?, size, projection, None, None)?;
     let layers = weights.blocks("blocks.", arguments["num_blocks"].as_u64().map(|blocks| blocks as usize))?;
     let (c, classes) = (weights.rows("norm.weight"), weights.rows("head.weight"));

@@ -8,6 +8,7 @@ use super::blocks::{Chain, Linear, Stage};
 use super::hook::Clear;
 use super::image::Image;
 use super::processor::Processor;
+use super::weights::Weights;
 use crate::{Error, Result};
 
 /// How a model cuts pictures into patches, and what it puts in front of them.
@@ -125,6 +126,12 @@ impl Patches {
         let x = x.reshape(&[n, 3, rows, p, columns, p][..])?.permute([0, 2, 4, 1, 3, 5])?;
         Ok(x.reshape((n, rows * columns, 3 * p * p))?)
     }
+}
+
+/// The tensor with the places of patches, in whatever shape it has.
+pub(crate) fn places(weights: &Weights, name: &str) -> Result<Tensor> {
+    let missing = || Error::argument(format!("there is no tensor `{name}`, and patches need places"));
+    weights.whole(name)?.ok_or_else(missing)
 }
 
 /// Normalising pixels, (x − mean)/std, and projecting patches are one linear map: W/std, and b − W·(mean/std).

@@ -17,8 +17,8 @@ use super::checkpoint::{Checkpoint, Load};
 use super::encoder::{Encoder, Form};
 use super::hook::{Clear, Hook};
 use super::image::Image;
-use super::labels::Labels;
-use super::patches::{Patches, Vision};
+use super::labels::{Labels, headless};
+use super::patches::{Patches, Vision, places};
 use super::weights::Weights;
 use crate::{Error, Result};
 
@@ -160,11 +160,7 @@ impl Vit {
                 let patches = tokens.narrow(1, self.0.patches.ahead(), self.0.patches.count())?;
                 Ok(run(after, &patches.mean_keepdim(1)?)?.squeeze(1)?)
             }
-            Readout::Headless => Err(Error::argument(format!(
-                "`{}` has no weights for a classifier, and pellucid does not make them up at random. Load a checkpoint that \
-                 was fine-tuned with one",
-                self.0.name
-            ))),
+            Readout::Headless => Err(headless(&self.0.name, "a classifier")),
         }
     }
 
@@ -206,15 +202,12 @@ impl Vit {
 }
 
 fn patches(checkpoint: &Checkpoint, weights: &Weights, layout: &Layout, config: &Config) -> Result<Patches> {
-    let whole = |name: &str| weights.dims(name).map(|dims| weights.get(dims, name)).transpose();
-    let [class, distilled, registers] = layout.front.map(whole);
+    let [class, distilled, registers] = layout.front.map(|name| weights.whole(name));
     let front: Vec<Tensor> = [class?, distilled?, registers?].into_iter().flatten().collect();
     let front = if front.is_empty() { None } else { Some(Tensor::cat(&front, 1)?.squeeze(0)?) };
-    let projection = ["weight", "bias"].map(|part| whole(&format!("{}.{part}", layout.projection)));
-    let [weight, bias] = projection;
-    let missing = || Error::argument(format!("there is no tensor `{}`, and patches need places", layout.positions));
-    let positions = Some(whole(layout.positions)?.ok_or_else(missing)?.squeeze(0)?);
-    Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, positions)
+    let [weight, bias] = ["weight", "bias"].map(|part| weights.whole(&format!("{}.{part}", layout.projection)));
+    let positions = places(weights, layout.positions)?.squeeze(0)?;
+    Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, Some(positions))
         .map_err(|error| checkpoint.at_fault(error))
 }
 
@@ -242,11 +235,10 @@ fn readout(weights: &Weights, layout: &Layout, config: &Config) -> Result<Readou
     match (heads.first(), pooled) {
         (None, _) => Ok(Readout::Headless),
         (Some(head), true) => {
-            let chain = |stages: Vec<Stage>| Chain::new(stages);
-            let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(|norm| chain(vec![norm]));
+            let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(|norm| Chain::new(vec![norm]));
             let after = has(layout.norm_pooled).then(|| norm(layout.norm_pooled)).transpose()?;
             let after = after.into_iter().chain([linear(head)?]).collect();
-            Ok(Readout::Mean { before, after: chain(after) })
+            Ok(Readout::Mean { before, after: Chain::new(after) })
         }
         (Some(_), false) => {
             let chain = |head: &&str| Ok(Chain::new(vec![norm(layout.norm)?, linear(head)?]));

@@ -121,6 +121,11 @@ impl Weights {
         Ok(self.weight(shape, name)?.dense()?)
     }
 
+    /// A tensor of whatever shape it has; `None` if there is no such tensor.
+    pub fn whole(&self, name: &str) -> Result<Option<Tensor>> {
+        self.spelling(name).map(|spelling| Ok(self.read(&spelling)?.dense()?)).transpose()
+    }
+
     /// The same as it is stored: packed, if it is a quantised matrix.
     fn weight(&self, shape: impl Into<Shape>, name: &str) -> Result<Weight> {
         let shape = shape.into();

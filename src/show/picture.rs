@@ -11,6 +11,7 @@ use image::{ImageFormat, ImageResult, Rgb, RgbImage};
 use maud::{Markup, html};
 
 use super::blocks::blocks;
+use super::drawing::document;
 use super::{Panel, Show};
 use crate::model::Image;
 
@@ -46,9 +47,13 @@ pub(super) fn photograph(picture: &RgbImage, side: f64) -> Inlay {
     Inlay { href: uri("jpeg", bytes), rendering: "image-rendering: auto" }
 }
 
+/// A data URI. If there was no room for the bytes, it is that of a drawing that says so.
 fn uri(kind: &str, bytes: ImageResult<Vec<u8>>) -> String {
-    let bytes = bytes.expect("a picture that has pixels, and not too many for its format, can be encoded");
-    format!("data:image/{kind};base64,{}", STANDARD.encode(bytes))
+    let of = |kind: &str, bytes: &[u8]| format!("data:image/{kind};base64,{}", STANDARD.encode(bytes));
+    match bytes {
+        Ok(bytes) => of(kind, &bytes),
+        Err(error) => of("svg+xml", document(ROOM.0, 60.0, html! { text x="10" y="35" { (error) } }).as_bytes()),
+    }
 }
 
 /// A picture within an SVG, in a thin frame.

@@ -11,16 +11,10 @@ use super::kinds::Got;
 use super::peer::{Explained, Peer};
 use super::units;
 use super::value::Value;
+use crate::common::seer::Seer;
 
 /// What CLIP's logits are, as the files write it.
 pub const SIMILARITY: &str = "logits_per_image[0, target] = exp(logit_scale) * cosine";
-
-/// A model that sees, of any family.
-pub enum Seer {
-    Vit(Vit),
-    Mixer(Mixer),
-    Clip(Clip, Prompts),
-}
 
 impl Seer {
     /// The case's model; a CLIP with the case's texts.
@@ -36,30 +30,6 @@ impl Seer {
         })
     }
 
-    fn patches(&self) -> &Patches {
-        match self {
-            Self::Vit(vit) => vit.patches(),
-            Self::Mixer(mixer) => mixer.patches(),
-            Self::Clip(clip, _) => clip.patches(),
-        }
-    }
-
-    fn pixels(&self, picture: &Image) -> Result<Tensor> {
-        match self {
-            Self::Vit(vit) => vit.pixels(picture),
-            Self::Mixer(mixer) => mixer.pixels(picture),
-            Self::Clip(clip, _) => clip.pixels(picture),
-        }
-    }
-
-    fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        match self {
-            Self::Vit(vit) => vit.logits(x),
-            Self::Mixer(mixer) => mixer.logits(x),
-            Self::Clip(clip, prompts) => clip.logits(prompts, x),
-        }
-    }
-
     /// `L × (1,h,t,t)`.
     pub fn attention(&self, picture: &Image) -> Fallible<Vec<Tensor>> {
         match self {
@@ -72,11 +42,7 @@ impl Seer {
     /// The class token's row of a rollout `(1,t,t)` as a map of the patches, added to other fields.
     pub fn maps(&self, rolled: &Tensor, mut got: Got) -> Fallible<Got> {
         let row = rolled.i((0, 0))?;
-        let map = match self {
-            Self::Vit(vit) => vit.on_grid(&row)?,
-            Self::Clip(clip, _) => clip.on_grid(&row)?,
-            Self::Mixer(mixer) => mixer.on_grid(&row)?,
-        };
+        let map = self.vision().on_grid(&row)?;
         got.insert("cls_map".into(), Value::of(&map)?);
         got.insert("cls_map_over_max".into(), Value::of(&map.broadcast_div(&map.max_all()?)?)?);
         Ok(got)
@@ -98,14 +64,14 @@ fn same_normalisation(run: &Run, patches: &Patches) -> Fallible<()> {
 /// Normalised pixels, logits, and attention patterns where there are any.
 pub fn forward(run: &Run) -> Fallible<Got> {
     let (seer, picture) = (Seer::of(run)?, run.picture()?);
-    same_normalisation(run, seer.patches())?;
-    let x = seer.pixels(&picture)?;
+    same_normalisation(run, seer.vision().patches())?;
+    let x = seer.vision().pixels(&picture)?;
     let logits = seer.logits(&x.unsqueeze(0)?)?.squeeze(0)?;
     let mut got = match seer {
         Seer::Mixer(_) => Got::new(),
         _ => attention::fields(&seer.attention(&picture)?)?,
     };
-    got.insert("pixel_values".into(), Value::of(&seer.patches().processor().normalise(&x)?)?);
+    got.insert("pixel_values".into(), Value::of(&seer.vision().patches().processor().normalise(&x)?)?);
     got.insert("argmax".into(), Value::from(f64::from(logits.argmax(0)?.to_scalar::<u32>()?)));
     got.insert("logits".into(), Value::of(&logits)?);
     Ok(got)
@@ -126,10 +92,10 @@ pub fn preprocess(run: &Run) -> Fallible<Got> {
 /// Integrated Gradients over the pixels between 0 and 1, from black.
 pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
     let seer = Seer::of(run)?;
-    same_normalisation(run, seer.patches())?;
+    same_normalisation(run, seer.vision().patches())?;
     run.says("baseline", "zeros in [0,1] pixel space (black)")?;
     let target = Target::Logit(run.count("target")?);
-    let x = seer.pixels(&run.picture()?)?;
+    let x = seer.vision().pixels(&run.picture()?)?;
     let peer = Peer::new(run.word("method")?, run.count("n_steps")?)?;
     let explained = peer.explain(|x| target.of(&seer.logits(x)?), &x, &x.zeros_like()?)?;
     pixel_fields(&explained)

@@ -313,7 +313,6 @@ impl Block for Attention {
     fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let width = shape.channels / self.parts() * self.heads;
         let size = shape.tokens * (shape.first_position() + shape.tokens);
-        let mut pattern = vec![T::zero(); size];
         if self.is_worth_sharing(shape) {
             let seen = |head: &Head<T>, row: usize, y: &mut [T]| {
                 let mut pattern = vec![T::zero(); size];
@@ -323,7 +322,7 @@ impl Block for Attention {
             let y = self.shared_heads(shape, seen)?;
             return Ok((y, qkv));
         }
-        let mut y = vec![T::zero(); shape.rows() * width];
+        let (mut pattern, mut y) = (vec![T::zero(); size], vec![T::zero(); shape.rows() * width]);
         each_head::<T>(self, shape, |head, row| {
             head.pattern(&qkv, row, &mut pattern);
             head.mix(&pattern, &qkv, row, &mut y[head.out(row)..], width);

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp1, DType, Layout, Tensor, WithDType};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::attention::Attention;
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, Stage, by_block, view, widths};
 use crate::model::hook::{Clear, Hook, Site};
@@ -142,18 +143,21 @@ fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels
             Ok(walk(inner, turned, &shape.transposed(), hook, kernels)?.transpose(1, 2)?.contiguous()?)
         }
         Stage::Attention(block, site) if wants(hook, *site) => {
-            let by_kernels = |tracked: bool| kernels && !tracked;
-            let pattern = match by_kernels(x.track_op()) {
-                true => block.pattern_seen(&x, shape)?,
-                false => block.pattern(&x, shape)?,
-            };
-            let pattern = hook.at(*site, pattern)?;
-            match by_kernels(x.track_op() || pattern.track_op()) {
+            let pattern = hook.at(*site, pattern(block, &x, shape, kernels)?)?;
+            match kernels && !x.track_op() && !pattern.track_op() {
                 true => Ok(block.mix_seen(&pattern, &x, shape)?),
                 false => Ok(block.mix(&pattern, &x, shape)?),
             }
         }
         stage => Ok(stage.composed(&x, shape)?),
+    }
+}
+
+/// An attention's A: by hand-written kernels where they may be used, and no gradient is asked for.
+fn pattern(attention: &Attention, x: &Tensor, shape: &Shape, kernels: bool) -> Result<Tensor> {
+    match kernels && !x.track_op() {
+        true => Ok(attention.pattern_seen(x, shape)?),
+        false => Ok(attention.pattern(x, shape)?),
     }
 }
 
@@ -183,8 +187,7 @@ fn first_pattern(stages: &[Stage], x: &Tensor, shape: &Shape) -> Result<Option<T
     let x = walk(&stages[..place], x.clone(), shape, &mut Clear, kernels)?;
     let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
     match &stages[place] {
-        Stage::Attention(block, _) if kernels => Ok(Some(block.pattern_seen(&x, &shape)?)),
-        Stage::Attention(block, _) => Ok(Some(block.pattern(&x, &shape)?)),
+        Stage::Attention(block, _) => pattern(block, &x, &shape, kernels).map(Some),
         Stage::Residual(inner) => first_pattern(inner, &x, &shape),
         _ => Ok(None),
     }
