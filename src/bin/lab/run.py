@@ -1,8 +1,9 @@
 """Executes chapters in the pellucid kernel, headlessly, and writes them as notebooks and as pages that need no network.
 
 The kernel calls a cell «ok» although it panicked or its `?` failed: both show only on stderr. So here a cell fails when
-anything but cargo's progress is on stderr, unless it is tagged `stderr-ok`. A cell tagged `raises-exception` must fail,
-and with the text in its `expect`, if it has one.
+anything but cargo's progress is on stderr, unless it is tagged `stderr-ok`. It fails too when it shows a value's fields
+instead of the value, as the kernel does without a word where a cell's last line moves a variable. A cell tagged
+`raises-exception` must fail, and with the text in its `expect`, if it has one.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from nbconvert import HTMLExporter
 
 CARGO = re.compile(r"\s*(Compiling|Downloading|Downloaded|Updating|Locking|Adding|Blocking|Finished|Fresh|Checking)\b")
 THREAD = re.compile(r"(?<=') \(\d+\)(?= panicked at)")
+FIELDS = re.compile(r"[A-Z]\w* \{ ")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 SPECS = {
     "kernelspec": {"name": "pellucid", "display_name": "Rust (pellucid)", "language": "rust"},
@@ -143,11 +145,17 @@ def failed(cell):
     errors = [ANSI.sub("", "\n".join(output.traceback)) for output in outputs if output.output_type == "error"]
     lines = [line for output in outputs if is_stderr(output) for line in foreign(output.text)]
     tolerated = "stderr-ok" in cell.metadata.get("tags", []) and not any("panicked at" in line for line in lines)
-    return "\n".join(errors + ([] if tolerated else lines))
+    lost = ["the fields of a value are shown and not the value: does the last line move a variable?"]
+    return "\n".join(errors + ([] if tolerated else lines) + (lost if any(map(is_fields, outputs)) else []))
 
 
 def is_stderr(output):
     return output.output_type == "stream" and output.name == "stderr"
+
+
+def is_fields(output):
+    data = output.get("data", {})
+    return list(data) == ["text/plain"] and FIELDS.match(data["text/plain"]) is not None
 
 
 def foreign(text):
