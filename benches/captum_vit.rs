@@ -23,8 +23,8 @@ const SIDE: usize = 224;
 
 /// A race: our task in it, what the peers are called, their settings, and rounds.
 const RACES: [(&str, &str, &[&str], usize); 3] = [
-    ("rollout-8", "transformers", &["eager"], 7),
-    ("rollout-1", "transformers", &["eager"], 15),
+    ("rollout-8", "transformers", &["eager"], 25),
+    ("rollout-1", "transformers", &["eager"], 101),
     ("pixels", "Captum", &["batch-1", "batch-5", "batch-10"], 3),
 ];
 

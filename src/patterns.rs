@@ -1,8 +1,9 @@
 //! What every method that reads attention asks of it: maps of one size, whose rows are distributions over keys.
 
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device, Tensor, WithDType};
 use rayon::prelude::*;
 
+use crate::model::blocks::{Real, simd, sum, view};
 use crate::{Error, Result};
 
 /// How far from one a row may sum, in half precision.
@@ -64,7 +65,7 @@ pub(crate) fn no_layers() -> Error {
 struct Survey {
     /// A row's sum that is not one, if there is such a row.
     sum: Option<f64>,
-    /// The lowest weight below zero, if there is one.
+    /// The lowest weight of a row that has one below zero, if there is such a row.
     negative: Option<f64>,
     looks_ahead: bool,
     looks_back: bool,
@@ -75,8 +76,8 @@ impl Survey {
     fn of(layer: usize, map: &Tensor) -> Result<Self> {
         let (t, flat) = (map.dim(D::Minus1)?, map.flatten_all()?.to_device(&Device::Cpu)?);
         let seen = match flat.dtype() {
-            DType::F64 => Self::of_rows(&flat.to_vec1::<f64>()?, t),
-            _ => Self::of_rows(&flat.to_vec1::<f32>()?, t),
+            DType::F64 => Self::of_rows(&view::<f64>(&flat)?, t),
+            _ => Self::of_rows(&view::<f32>(&flat)?, t),
         };
         let found = match seen {
             Self { sum: Some(sum), .. } => format!("a row sums to {sum:.3}"),
@@ -90,20 +91,24 @@ impl Survey {
         )))
     }
 
-    fn of_rows<T: Copy + Into<f64>>(weights: &[T], t: usize) -> Self {
+    fn of_rows<T: Real>(weights: &[T], t: usize) -> Self {
         let mut seen = Self::default();
         for (row, weights) in weights.chunks_exact(t).enumerate() {
-            let query = row % t;
-            let sum: f64 = weights.iter().map(|&weight| weight.into()).sum();
-            let lowest = weights.iter().map(|&weight| weight.into()).fold(0.0, f64::min);
-            let some = |weights: &[T]| weights.iter().any(|&weight| weight.into() > 0.0);
+            let (query, some) = (row % t, |weights: &[T]| weights.iter().any(|&weight| weight > T::zero()));
+            let below = |weight: T| if weight < T::zero() { weight } else { T::zero() };
+            let (total, negative) = simd(
+                #[inline(always)]
+                || (sum(t, |i| weights[i]), sum(t, |i| below(weights[i]))),
+            );
+            let total = WithDType::to_f64(total);
             seen.looks_ahead = seen.looks_ahead || some(&weights[query + 1..]);
             seen.looks_back = seen.looks_back || some(&weights[..query]);
-            if sum.is_nan() || (sum - 1.0).abs() > SLACK {
-                seen.sum = seen.sum.or(Some(sum));
+            if total.is_nan() || (total - 1.0).abs() > SLACK {
+                seen.sum = seen.sum.or(Some(total));
             }
-            if lowest < 0.0 {
-                seen.negative = Some(seen.negative.map_or(lowest, |other: f64| other.min(lowest)));
+            if negative < T::zero() {
+                seen.negative =
+                    seen.negative.or(weights.iter().map(|&weight| WithDType::to_f64(weight)).reduce(f64::min));
             }
         }
         seen

@@ -1,7 +1,10 @@
 //! Matrix products on borrowed slices: the one place where the crate calls `gemm`, which is `unsafe`.
 
+use std::ops::Range;
+
 use candle_core::WithDType;
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// Numbers the CPU kernels run on: `f32` for work, `f64` for proofs.
 pub(crate) trait Real:
@@ -46,6 +49,8 @@ fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
 }
 
 /// out = (out if `accumulate`) + scale · a·b, where `out` is row-major with rows `row_stride` apart.
+///
+/// Where it may use all cores, each makes some of the columns: one hand-over for the whole product.
 pub(crate) fn matmul<T: Real>(
     out: &mut [T],
     row_stride: usize,
@@ -57,21 +62,61 @@ pub(crate) fn matmul<T: Real>(
 ) {
     assert_eq!(a.cols, b.rows, "inner sizes differ");
     assert!(fits(out.len(), a.rows, b.cols, row_stride), "the product does not fit its slice");
-    // SAFETY: `Matrix::new` and the assertions above keep every access, at any strides, inside the three slices;
-    // `out` is borrowed mutably, so it overlaps neither operand.
+    let out = Columns(out.as_mut_ptr());
+    // SAFETY: `Matrix::new` and the assertions above keep every access, at any strides, inside the three slices; `out` is
+    // borrowed mutably, so it overlaps neither operand, and no two ranges of columns share a number.
+    let columns = |range: Range<usize>| unsafe { gemm_columns(&out, row_stride, accumulate, scale, a, b, range) };
+    let each = match threads {
+        Parallelism::Rayon(_) if a.rows * a.cols * b.cols >= WORTH_SHARING => columns_each(b.cols),
+        _ => b.cols.max(1),
+    };
+    let starts: Vec<usize> = (0..b.cols).step_by(each).collect();
+    starts.into_par_iter().for_each(|start| columns(start..b.cols.min(start + each)));
+}
+
+/// So many multiplications are worth a hand-over to another core.
+const WORTH_SHARING: usize = 1 << 18;
+
+/// An equal share of the columns for each core, in whole vectors.
+fn columns_each(columns: usize) -> usize {
+    const VECTOR: usize = 16;
+    columns.div_ceil(rayon::current_num_threads()).next_multiple_of(VECTOR)
+}
+
+/// Where a product goes, for several cores at once.
+struct Columns<T>(*mut T);
+
+// SAFETY: every core writes to columns of its own.
+unsafe impl<T: Send> Sync for Columns<T> {}
+
+/// Some columns of out = (out if `accumulate`) + scale · a·b.
+///
+/// # Safety
+///
+/// The operands lie inside their slices; so does the product, and nothing else reads or writes these columns meanwhile.
+unsafe fn gemm_columns<T: Real>(
+    out: &Columns<T>,
+    row_stride: usize,
+    accumulate: bool,
+    scale: T,
+    a: Matrix<T>,
+    b: Matrix<T>,
+    columns: Range<usize>,
+) {
+    // SAFETY: the caller's.
     unsafe {
         gemm::gemm(
             a.rows,
-            b.cols,
+            columns.len(),
             a.cols,
-            out.as_mut_ptr(),
+            out.0.add(columns.start),
             1,
             row_stride as isize,
             accumulate,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
-            b.data.as_ptr(),
+            b.data.as_ptr().add(columns.start * b.col_stride),
             b.col_stride as isize,
             b.row_stride as isize,
             T::one(),
@@ -79,7 +124,7 @@ pub(crate) fn matmul<T: Real>(
             false,
             false,
             false,
-            threads,
+            Parallelism::None,
         );
     }
 }

@@ -31,21 +31,23 @@ pub use gate::Gate;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use log_probability::LogProbability;
+pub(crate) use matrix::Real;
 pub use rms_norm::{HeadNorm, RmsNorm};
 pub use rope::{Pairing, Rope};
 pub use stage::Stage;
+pub(crate) use stage::view;
 pub use weight::Weight;
 
 /// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself
 /// the compiler may call it, compiled for the narrowest.
 #[inline(always)]
-fn simd<R>(work: impl FnOnce() -> R) -> R {
+pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
 /// Does work on rows of x and the rows of y that belong to them: on all at once, or, where every core serves the same example
 /// and there is enough to do, on a share of them on each core.
-fn shared_out<T: matrix::Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn(&[T], &mut [T]) + Sync) {
+fn shared_out<T: Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn(&[T], &mut [T]) + Sync) {
     const WORTH: usize = 1 << 15;
     match shape.threads {
         Parallelism::Rayon(_) if x.len() >= WORTH => {
@@ -63,19 +65,19 @@ fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
 
 /// Σᵢ term(i) over 0..len.
 #[inline(always)]
-fn sum<T: matrix::Real>(len: usize, term: impl Fn(usize) -> T) -> T {
+pub(crate) fn sum<T: Real>(len: usize, term: impl Fn(usize) -> T) -> T {
     fold(len, T::zero(), term, |total, x| total + x)
 }
 
 /// The greatest number of a row.
 #[inline(always)]
-fn greatest<T: matrix::Real>(row: &[T]) -> T {
+fn greatest<T: Real>(row: &[T]) -> T {
     fold(row.len(), T::neg_infinity(), |i| row[i], |top, x| if x > top { x } else { top })
 }
 
 /// Combines term(0), …, term(len − 1) in sixteen interleaved lanes, which the compiler can keep in one vector.
 #[inline(always)]
-fn fold<T: matrix::Real>(len: usize, start: T, term: impl Fn(usize) -> T, combine: impl Fn(T, T) -> T) -> T {
+fn fold<T: Real>(len: usize, start: T, term: impl Fn(usize) -> T, combine: impl Fn(T, T) -> T) -> T {
     const LANES: usize = 16;
     let mut lanes = [start; LANES];
     let whole = len / LANES * LANES;
