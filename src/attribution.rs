@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::ablation::Groups;
+use crate::model::VisualPrompt;
 use crate::model::parts::Parts;
 use crate::model::text::{Continuation, Text, Token};
 use crate::tensor::{column_sums, finite, numbers};
@@ -352,6 +353,51 @@ impl Attribution {
         let channels = self.scores.len() / text.len();
         let features = Features::Tokens { text: text.source().into(), tokens: text.tokens().to_vec() };
         Ok(self.aggregated(features, |scores| scores.chunks(channels).map(|row| row.iter().sum()).collect()))
+    }
+
+    /// `(t,c)` or `(t,)` elements of a prompt with a picture → its tokens, the picture being one: Σ over its visual tokens. How much
+    /// of the evidence was the picture, and how much the question.
+    ///
+    /// Errors: the scores are not over the elements of a tensor with one row per token of the prompt.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
+    /// let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?.squeeze(0)?;
+    /// let black = vlm.baseline(&prompt, &Baseline::mean(), &prompt.pixels()?.zeros_like()?)?;
+    /// let red = Target::Logit(vlm.tokenizer().id("red")? as usize);
+    /// let f = |x: &Tensor| red.of(&vlm.logits_from(&prompt, x)?);
+    /// let why = integrated_gradients(f, &x, &black, &Steps::gauss_legendre(8))?.over_prompt(&prompt)?;
+    /// assert_eq!(why.top(1)[0].0, "⟨picture⟩");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn over_prompt(self, prompt: &VisualPrompt) -> Result<Self> {
+        let (text, visual) = (prompt.text(), prompt.visual());
+        let mut tokens = text.tokens().to_vec();
+        let end = tokens[visual.end - 1].end;
+        let picture = Token { text: "⟨picture⟩".into(), end, special: false, ..tokens[visual.start].clone() };
+        tokens.splice(visual.clone(), [picture]);
+        let sum = |scores: &[f64]| {
+            let whole = scores[visual.clone()].iter().sum();
+            [&scores[..visual.start], &[whole], &scores[visual.end..]].concat()
+        };
+        Ok(self.over(text)?.aggregated(Features::Tokens { text: text.source().into(), tokens }, sum))
+    }
+
+    /// The same elements → the picture's visual tokens alone, as patches of the picture. What the words have is left out, and with
+    /// it the law of the whole.
+    ///
+    /// Errors: those of [`over_prompt`](Self::over_prompt).
+    pub fn within_picture(self, prompt: &VisualPrompt) -> Result<Self> {
+        let (visual, [rows, columns]) = (prompt.visual(), prompt.grid());
+        let by_token = self.over(prompt.text())?;
+        let mut map =
+            by_token.aggregated(Features::Patches { rows, columns }, |scores| scores[visual.clone()].to_vec());
+        map.completeness = None;
+        map.outputs.iter_mut().for_each(|output| output.completeness = None);
+        Ok(map)
     }
 
     /// The shape of the tensor whose elements the scores are over.

@@ -100,7 +100,8 @@ pub mod prelude {
     pub use crate::model::parts::{Field, Parts};
     pub use crate::model::text::{Continuation, Text, Token};
     pub use crate::model::{
-        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision, Vit,
+        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision,
+        VisualPrompt, Vit, Vlm,
     };
     pub use crate::show::{Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, Series, Show};
     pub use crate::zoo::{

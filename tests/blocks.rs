@@ -1,7 +1,8 @@
 //! Every differentiable block against finite differences and against candle's own operations, in `f64`.
 
 use pellucid::model::blocks::{
-    Activation, Attention, Chain, Gate, HeadNorm, LayerNorm, Linear, LogProbability, Pairing, RmsNorm, Rope, Stage,
+    Activation, Attention, Chain, Gate, HeadNorm, LayerNorm, Linear, LogProbability, Pairing, RmsNorm, Rope, Setting,
+    Stage,
 };
 use pellucid::prelude::*;
 
@@ -331,6 +332,102 @@ fn caching_block() -> Result<Chain> {
     Ok(Chain::new(vec![Stage::Residual(attention), feed_forward]))
 }
 
+/// Settings that five tokens can stand in, and stages for which they matter.
+fn settings() -> Result<Vec<(&'static str, Setting, Vec<Stage>)>> {
+    let places: [[u32; 3]; 5] = [[0, 0, 0], [1, 1, 1], [1, 1, 2], [1, 2, 1], [3, 3, 3]];
+    let along = Rope::new(vec![1.0, 0.5, 0.1], Pairing::Halves, 2)?.along(vec![0, 1, 2])?;
+    let windows = |sizes: &[usize]| Setting { windows: Some(sizes.into()), ..Setting::default() };
+    let windowed = || -> Result<_> { Ok(vec![Stage::Attention(Attention::new(2)?.in_windows(), Site::Pattern(0))]) };
+    let turned = Setting { positions: Some(places.into()), ..Setting::default() };
+    let stretched = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2);
+    Ok(vec![
+        ("places on three axes", turned, vec![Stage::Rope(along)]),
+        ("windows of all sizes", windows(&[2, 2, 1]), windowed()?),
+        ("windows of one size", windows(&[1; 5]), windowed()?),
+        ("one window", windows(&[5]), windowed()?),
+        ("a text beyond the context", Setting::default(), vec![Stage::Rope(stretched)]),
+    ])
+}
+
+#[test]
+fn settings_pass_finite_differences_and_meet_candles_operations() -> Result<()> {
+    let x = random(&[3, 5, CHANNELS], 80)?;
+    for (name, setting, stages) in settings()? {
+        let chain = Chain::new(stages);
+        let f = |x: &Tensor| read_out(&chain.forward_in(x, setting.clone(), &mut Clear)?);
+        let deviation = grad_check(f, &random(&[5, CHANNELS], 81)?)?;
+        assert!(deviation < 1e-8, "{name}: {deviation:e}");
+        let (fused, composed) =
+            (chain.forward_in(&x, setting.clone(), &mut Clear)?, chain.composed_in(&x, setting.clone())?);
+        assert!(largest_difference(&fused, &composed)? < 1e-12, "{name}: the two roads differ");
+        let watched = chain.forward_in(&x, setting, &mut Watching)?;
+        assert!(largest_difference(&fused, &watched)? < 1e-12, "{name}: the watched road differs");
+    }
+    Ok(())
+}
+
+#[test]
+fn windows_do_not_see_each_other() -> Result<()> {
+    let chain = Chain::new(vec![Stage::Attention(Attention::new(2)?.in_windows(), Site::Pattern(0))]);
+    let windows = Setting { windows: Some([2, 3].into()), ..Setting::default() };
+    let x = random(&[1, 5, CHANNELS], 82)?;
+    let whole = chain.forward_in(&x, windows.clone(), &mut Clear)?;
+    let apart = [x.narrow(1, 0, 2)?, x.narrow(1, 2, 3)?].map(|x| chain.forward(&x, None, &mut Clear));
+    let apart = Tensor::cat(&apart.into_iter().collect::<Result<Vec<_>>>()?, 1)?;
+    assert!(largest_difference(&whole, &apart)? < 1e-12);
+
+    let mut record = Record::new(&[Site::Pattern(0)]);
+    chain.forward_in(&x, windows, &mut record)?;
+    let across = record.get(Site::Pattern(0))?.narrow(2, 0, 2)?.narrow(3, 2, 3)?;
+    assert_eq!(across.abs()?.sum_all()?.to_scalar::<f64>()?, 0.0);
+    Ok(())
+}
+
+#[test]
+fn places_in_a_row_are_the_same_on_every_axis() -> Result<()> {
+    let rope = Rope::new(vec![1.0, 0.5, 0.1], Pairing::Halves, 2)?;
+    let (plain, along) = (Stage::Rope(rope.clone()), Stage::Rope(rope.along(vec![2, 0, 1])?));
+    let row: Vec<[u32; 3]> = (0..5).map(|place| [place; 3]).collect();
+    let x = random(&[2, 5, CHANNELS], 83)?;
+    let setting = Setting { positions: Some(row.into()), ..Setting::default() };
+    let plain = Chain::new(vec![plain]).forward(&x, None, &mut Clear)?;
+    let along = Chain::new(vec![along]).forward_in(&x, setting, &mut Clear)?;
+    assert_eq!(largest_difference(&plain, &along)?, 0.0);
+    Ok(())
+}
+
+/// Qwen's rule in its own words: with 5 tokens of 3, α = 2^⌈log₂(5/3) + 1⌉ − 1 = 3, θ₁ becomes 0.1·3⁻¹, and the fourth
+/// token's query is ln 4/ln 3 times as long.
+#[test]
+fn beyond_the_context_frequencies_fall_and_queries_grow() -> Result<()> {
+    let (angle, length) = (3.0 * 0.1 / 3.0_f64, 4f64.ln() / 3f64.ln());
+    let rope = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2);
+    let x = Tensor::new(&[0.0, 1.0, 0.0, 0.0].repeat(3)[..], &Device::Cpu)?.broadcast_as((1, 5, CHANNELS))?;
+    let y = Chain::new(vec![Stage::Rope(rope)]).forward(&x.contiguous()?, None, &mut Clear)?;
+    let row: Vec<f64> = y.i((0, 3))?.to_vec1()?;
+    for (head, length) in [length, length, 1.0].into_iter().enumerate() {
+        assert!((row[4 * head + 1] - length * angle.cos()).abs() < 1e-12, "head {head}");
+        assert!((row[4 * head + 3] - length * angle.sin()).abs() < 1e-12, "head {head}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_setting_of_another_number_of_tokens_is_refused() -> Result<()> {
+    let chain = Chain::new(vec![rope(Pairing::Halves, 2)?]);
+    let x = random(&[1, 5, CHANNELS], 84)?;
+    let wrong = Setting { positions: Some([[0; 3]; 4].into()), ..Setting::default() };
+    assert!(chain.forward_in(&x, wrong, &mut Clear).is_err_and(|error| error.to_string().contains("the positions")));
+    let wrong = Setting { windows: Some([2, 2].into()), ..Setting::default() };
+    assert!(chain.forward_in(&x, wrong, &mut Clear).is_err_and(|error| error.to_string().contains("windows")));
+    assert!(Rope::new(vec![1.0, 0.1], Pairing::Halves, 2)?.along(vec![0]).is_err());
+    Ok(())
+}
+
+fn after(past: &Tensor) -> Setting {
+    Setting { past: Some(past.clone()), ..Setting::default() }
+}
+
 #[test]
 fn a_text_can_be_continued_from_its_past() -> Result<()> {
     let chain = caching_block()?;
@@ -339,16 +436,16 @@ fn a_text_can_be_continued_from_its_past() -> Result<()> {
     let mut record = Record::new(&[Site::Qkv(0)]);
     chain.forward(&x.narrow(1, 0, 3)?, None, &mut record)?;
     let past = record.get(Site::Qkv(0))?;
-    let rest = chain.forward_after(&x.narrow(1, 3, 4)?, past, &mut Clear)?;
+    let rest = chain.forward_in(&x.narrow(1, 3, 4)?, after(past), &mut Clear)?;
     assert!(largest_difference(&whole.narrow(1, 3, 4)?, &rest)? < 1e-12);
 
-    let watched = chain.forward_after(&x.narrow(1, 3, 4)?, past, &mut Watching)?;
+    let watched = chain.forward_in(&x.narrow(1, 3, 4)?, after(past), &mut Watching)?;
     assert!(largest_difference(&rest, &watched)? < 1e-12, "the watched road differs");
-    let f = |x: &Tensor| read_out(&chain.forward_after(x, past, &mut Clear)?);
+    let f = |x: &Tensor| read_out(&chain.forward_in(x, after(past), &mut Clear)?);
     let deviation = grad_check(f, &random(&[4, CHANNELS], 51)?)?;
     assert!(deviation < 1e-8, "the gradient after a past is off by {deviation:e}");
 
-    let narrow = chain.forward_after(&x.narrow(1, 3, 4)?, &past.narrow(2, 0, 8)?, &mut Clear);
+    let narrow = chain.forward_in(&x.narrow(1, 3, 4)?, after(&past.narrow(2, 0, 8)?), &mut Clear);
     assert!(narrow.is_err_and(|error| error.to_string().contains("the past holds other channels")));
     Ok(())
 }

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use candle_core::{D, IndexOp, Tensor};
 use serde::Deserialize;
 
-use self::config::{Config, OneOrMany};
+pub(super) use self::config::Config;
+use self::config::OneOrMany;
 pub use self::generate::Sampling;
-use self::prefix::Past;
+pub(super) use self::prefix::{Past, Places};
 use super::blocks::{Attention, Chain, Gate, HeadNorm, Linear, LogProbability, RmsNorm, Stage};
 use super::chat::{ChatTemplate, Message};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
+use super::encoder::Qkv;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::parts::Parts;
 use super::text::{Continuation, Text, Tokenizer, fit};
@@ -84,17 +86,22 @@ impl CausalLm {
     /// The same at another revision or precision, or on another device.
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
-        let known = "causal language models of the kinds `llama`, `mistral`, `qwen2` and `qwen3`";
-        let kind = checkpoint.kind(&["llama", "mistral", "qwen2", "qwen3"], known)?;
-        let config: Config = checkpoint.config()?;
+        let known = "causal language models of the kinds `llama`, `mistral`, `qwen`, `qwen2` and `qwen3`";
+        let kind = checkpoint.kind(&["llama", "mistral", "qwen", "qwen2", "qwen3"], known)?;
+        let names = if kind == "qwen" { &QWEN } else { &LLAMA };
+        Self::of(&checkpoint, kind, Config::of(&checkpoint)?, names)
+    }
+
+    /// The language model of a checkpoint, whatever else is in it.
+    pub(super) fn of(checkpoint: &Checkpoint, kind: String, config: Config, names: &Names) -> Result<Self> {
         let broken = |problem: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), problem);
         if let Some(problem) = config.problem() {
             return Err(broken(&problem));
         }
-        let weights = checkpoint.weights()?.with_prefix("model.");
+        let weights = checkpoint.weights()?.with_prefix(names.prefix);
         let rope = Stage::Rope(config.rope(rope_factors(&weights, &config)?).map_err(|error| broken(&error))?);
         let (c, v) = (config.hidden_size, config.vocab_size);
-        let words = weights.embedding("embed_tokens", v, c)?;
+        let words = weights.embedding(names.words, v, c)?;
         let tied = config.tie_word_embeddings;
         if !tied && !weights.contains("lm_head.weight") {
             return Err(broken(
@@ -103,14 +110,16 @@ impl CausalLm {
             ));
         }
         let model = Model {
-            name: source.into(),
+            name: checkpoint.name().into(),
             kind,
             tokenizer: checkpoint.tokenizer()?,
             template: checkpoint.chat_template()?,
-            blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, &rope, l)).collect::<Result<_>>()?,
-            norm: weights.rms_norm("norm", c, config.rms_norm_eps)?,
+            blocks: (0..config.num_hidden_layers)
+                .map(|l| block(&weights, names, &config, &rope, l))
+                .collect::<Result<_>>()?,
+            norm: weights.rms_norm(names.norm, c, config.rms_norm_eps)?,
             vocabulary: if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? },
-            end_of_text: end_of_text(&checkpoint, &config)?,
+            end_of_text: end_of_text(checkpoint, &config)?,
             bytes: 0,
             words,
             config,
@@ -138,13 +147,23 @@ impl CausalLm {
                 self.0.name
             ))
         };
-        let prompt = self.0.template.as_ref().ok_or_else(none)?.render(messages)?;
+        let prompt = self.written(messages)?.ok_or_else(none)?;
         self.fitting(self.0.tokenizer.read_plain(prompt)?)
     }
 
+    /// A conversation as text; `None` if the checkpoint has no chat template.
+    pub(super) fn written(&self, messages: &[Message]) -> Result<Option<String>> {
+        self.0.template.as_ref().map(|template| template.render(messages)).transpose()
+    }
+
     fn fitting(&self, text: Text) -> Result<Text> {
-        fit(text.len(), self.0.config.positions())?;
+        self.fits(text.len())?;
         Ok(text)
+    }
+
+    /// Errors if so many tokens are longer than the context.
+    pub(super) fn fits(&self, tokens: usize) -> Result<()> {
+        fit(tokens, self.0.config.positions())
     }
 
     /// A text that might follow a prompt, to be explained.
@@ -195,7 +214,7 @@ impl CausalLm {
     /// Errors: x is not `(n,t,c)` with the model's c.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let last = self.check(x)? - 1;
-        Ok(self.run(x, &vec![last; x.dim(0)?], 1, self.to_logits())?.squeeze(1)?)
+        Ok(self.run(&Past::default(), x, &vec![last; x.dim(0)?], 1, self.to_logits())?.squeeze(1)?)
     }
 
     /// The same at every place, `(n,t,v)`, with a hook at the named places of the network.
@@ -234,11 +253,11 @@ impl CausalLm {
             let wanted = format!("(n, {}, {}), the prompt's", said.prompt().len(), self.0.config.hidden_size);
             return Err(Error::shape("the embeddings", wanted, x.dims()));
         }
-        self.run(&self.before_last(said, x)?, &vec![t - 1; x.dim(0)?], said.len(), tail)
+        self.run(&Past::default(), &self.before_last(said, x)?, &vec![t - 1; x.dim(0)?], said.len(), tail)
     }
 
     /// Embeddings of variants of a prompt, `(n,t,c)`, followed by those of all but the continuation's last token.
-    fn before_last(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+    pub(super) fn before_last(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         let ids = said.ids();
         let before = &ids[..ids.len() - 1];
         if before.is_empty() {
@@ -270,7 +289,7 @@ impl CausalLm {
         let rows: Vec<u32> = prompts.iter().flat_map(row).collect();
         let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + ids.len() - 1, ()))?;
         let starts: Vec<usize> = prompts.iter().map(|prompt| prompt.len() - 1).collect();
-        Ok(self.run(&x, &starts, ids.len(), self.to_log_probs(said))?.squeeze(2)?)
+        Ok(self.run(&Past::default(), &x, &starts, ids.len(), self.to_log_probs(said))?.squeeze(2)?)
     }
 
     /// ln p of each token of a continuation, given the parts of a prompt that are there, `(n,s)` → `(n,o)`: the others are
@@ -287,9 +306,13 @@ impl CausalLm {
     ///
     /// Errors: logits that are not finite.
     pub fn predict(&self, text: &Text, k: usize) -> Result<Vec<(String, f64)>> {
-        let logits = self.logits(&self.embed(text)?.unsqueeze(0)?)?.squeeze(0)?;
-        finite("a logit", &numbers(&logits)?)?;
-        let probabilities = numbers(&candle_nn::ops::softmax(&logits, D::Minus1)?)?;
+        self.most_probable(&self.logits(&self.embed(text)?.unsqueeze(0)?)?, k)
+    }
+
+    /// The k most probable tokens of logits `(1,v)`, and their probabilities.
+    pub(super) fn most_probable(&self, logits: &Tensor, k: usize) -> Result<Vec<(String, f64)>> {
+        finite("a logit", &numbers(logits)?)?;
+        let probabilities = numbers(&candle_nn::ops::softmax(logits, D::Minus1)?)?;
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
         order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
         let name = |id: usize| Ok((self.0.tokenizer.piece(id as u32)?, probabilities[id]));
@@ -314,19 +337,19 @@ impl CausalLm {
     }
 
     /// The final norm and the vocabulary.
-    fn to_logits(&self) -> Vec<Stage> {
+    pub(super) fn to_logits(&self) -> Vec<Stage> {
         vec![Stage::RmsNorm(self.0.norm.clone()), Stage::Linear(self.0.vocabulary.clone())]
     }
 
     /// The same, and the log-probability of each token of a continuation.
-    fn to_log_probs(&self, said: &Continuation) -> Vec<Stage> {
+    pub(super) fn to_log_probs(&self, said: &Continuation) -> Vec<Stage> {
         let mut tail = self.to_logits();
         tail.push(Stage::LogProbability(LogProbability::new(&said.ids())));
         tail
     }
 
     /// All blocks over all tokens, `(n,t,c) → (n,t,c)`, after a past.
-    fn blocks(&self, mut x: Tensor, past: &Past, hook: &mut dyn Hook) -> Result<Tensor> {
+    pub(super) fn blocks(&self, mut x: Tensor, past: &Past, hook: &mut dyn Hook) -> Result<Tensor> {
         for (l, block) in self.0.blocks.iter().enumerate() {
             x = past.attend(&block.attention, l, &x, hook)?;
             x = block.feed_forward.forward(&x, None, hook)?;
@@ -379,17 +402,66 @@ fn end_of_text(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<u32>> {
     Ok(if ids.is_empty() { config.end_of_text() } else { ids })
 }
 
-fn block(weights: &Weights, config: &Config, rope: &Stage, l: usize) -> Result<Block> {
+/// What the weights are called.
+pub(super) struct Names {
+    /// What their names may begin with.
+    pub prefix: &'static str,
+    words: &'static str,
+    norm: &'static str,
+    /// What comes before a block's number.
+    blocks: &'static str,
+    norms: [&'static str; 2],
+    qkv: Qkv,
+    out: &'static str,
+    /// What is activated, and what it is multiplied with.
+    gate: [&'static str; 2],
+    down: &'static str,
+}
+
+/// Hugging Face's names for Llama and its relatives.
+pub(super) const LLAMA: Names = Names {
+    prefix: "model.",
+    words: "embed_tokens",
+    norm: "norm",
+    blocks: "layers.",
+    norms: ["input_layernorm", "post_attention_layernorm"],
+    qkv: Qkv::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
+    out: "self_attn.o_proj",
+    gate: ["mlp.gate_proj", "mlp.up_proj"],
+    down: "mlp.down_proj",
+};
+
+/// The first Qwen's.
+pub(super) const QWEN: Names = Names {
+    prefix: "transformer.",
+    words: "wte",
+    norm: "ln_f",
+    blocks: "h.",
+    norms: ["ln_1", "ln_2"],
+    qkv: Qkv::Packed(["attn.c_attn.weight", "attn.c_attn.bias"]),
+    out: "attn.c_proj",
+    gate: ["mlp.w2", "mlp.w1"],
+    down: "mlp.c_proj",
+};
+
+fn block(weights: &Weights, names: &Names, config: &Config, rope: &Stage, l: usize) -> Result<Block> {
     let (c, wide, heads, kv_heads) =
         (config.hidden_size, config.intermediate_size, config.num_attention_heads, config.kv_heads());
     let d = config.head_dim();
-    let name = |part: &str| format!("layers.{l}.{part}");
+    let name = |part: &str| format!("{}{l}.{part}", names.blocks);
     let linear = |part: &str, from, to| weights.linear(&name(part), from, to);
     let norm = |part: &str, width| weights.rms_norm(&name(part), width, config.rms_norm_eps);
-    let qkv = [("q", heads), ("k", kv_heads), ("v", kv_heads)];
-    let qkv: Vec<_> =
-        qkv.iter().map(|(p, n)| linear(&format!("self_attn.{p}_proj"), c, n * d)).collect::<Result<_>>()?;
-    let mut attention = vec![Stage::RmsNorm(norm("input_layernorm", c)?), Stage::Linear(Linear::stacked(&qkv)?)];
+    let qkv = match &names.qkv {
+        Qkv::Packed([weight, bias]) => {
+            weights.linear_of([&name(weight), &name(bias)], c, (heads + 2 * kv_heads) * d)?
+        }
+        Qkv::Interleaved(_) => return Err(Error::argument("no decoder is known whose heads are stacked one by one")),
+        Qkv::Apart(parts) => {
+            let parts = parts.iter().zip([heads, kv_heads, kv_heads]).map(|(part, n)| linear(part, c, n * d));
+            Linear::stacked(&parts.collect::<Result<Vec<_>>>()?)?
+        }
+    };
+    let mut attention = vec![Stage::RmsNorm(norm(names.norms[0], c)?), Stage::Linear(qkv)];
     if weights.contains(&name("self_attn.q_norm.weight")) {
         let (query, key) = (norm("self_attn.q_norm", d)?, norm("self_attn.k_norm", d)?);
         attention.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
@@ -398,16 +470,15 @@ fn block(weights: &Weights, config: &Config, rope: &Stage, l: usize) -> Result<B
         rope.clone(),
         Stage::At(Site::Qkv(l)),
         Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
-        Stage::Linear(linear("self_attn.o_proj", heads * d, c)?),
+        Stage::Linear(linear(names.out, heads * d, c)?),
         Stage::At(Site::AttnOut(l)),
     ]);
-    let gate = ["gate", "up"].map(|part| linear(&format!("mlp.{part}_proj"), c, wide));
-    let gate = gate.into_iter().collect::<Result<Vec<_>>>()?;
+    let gate = names.gate.iter().map(|part| linear(part, c, wide)).collect::<Result<Vec<_>>>()?;
     let feed_forward = vec![
-        Stage::RmsNorm(norm("post_attention_layernorm", c)?),
+        Stage::RmsNorm(norm(names.norms[1], c)?),
         Stage::Linear(Linear::stacked(&gate)?),
         Stage::Gate(Gate(config.hidden_act)),
-        Stage::Linear(linear("mlp.down_proj", wide, c)?),
+        Stage::Linear(linear(names.down, wide, c)?),
         Stage::At(Site::MlpOut(l)),
     ];
     Ok(Block {

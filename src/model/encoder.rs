@@ -27,6 +27,8 @@ pub(crate) struct Names {
 pub(crate) enum Qkv {
     Apart([&'static str; 3]),
     Packed([&'static str; 2]),
+    /// The same with query, key and value of each head next to each other.
+    Interleaved([&'static str; 2]),
 }
 
 /// What the weights do not tell.
@@ -178,11 +180,24 @@ impl Part<'_> {
         let c = self.channels;
         match &self.names.qkv {
             Qkv::Packed([weight, bias]) => self.weights.linear_of([&self.full(weight), &self.full(bias)], c, 3 * c),
+            Qkv::Interleaved([weight, bias]) => {
+                let (weight, bias) = (
+                    self.weights.get((3 * c, c), &self.full(weight))?,
+                    self.weights.optional(3 * c, &self.full(bias))?,
+                );
+                Linear::new(self.heads_apart(&weight)?, bias.map(|bias| self.heads_apart(&bias)).transpose()?)
+            }
             Qkv::Apart(names) => {
                 let parts = names.iter().map(|name| self.linear(name, c, c)).collect::<Result<Vec<_>>>()?;
                 Linear::stacked(&parts)
             }
         }
+    }
+
+    /// Rows head by head, query, key and value of each, → all queries, all keys, all values.
+    fn heads_apart(&self, rows: &Tensor) -> Result<Tensor> {
+        let by_head = rows.reshape((self.form.heads, 3, self.channels / self.form.heads, ()))?;
+        Ok(by_head.transpose(0, 1)?.contiguous()?.reshape(rows.shape())?)
     }
 
     fn norm(&self, name: &str) -> Result<Stage> {
@@ -203,7 +218,7 @@ impl Names {
     fn all(&self) -> Vec<&'static str> {
         let qkv = match self.qkv {
             Qkv::Apart(names) => names.to_vec(),
-            Qkv::Packed(names) => names.to_vec(),
+            Qkv::Packed(names) | Qkv::Interleaved(names) => names.to_vec(),
         };
         [&self.norms[..], &qkv, &[self.out], &self.mlp, &self.scales].concat()
     }

@@ -19,7 +19,11 @@ mod labels;
 mod mixer;
 mod patches;
 mod processor;
+mod qwen2_vl;
+mod qwen_vl;
+mod visual_prompt;
 mod vit;
+mod vlm;
 mod weights;
 
 pub use bert::Bert;
@@ -32,4 +36,6 @@ pub use image::Image;
 pub use mixer::Mixer;
 pub use patches::{Patches, Vision};
 pub use processor::Processor;
+pub use visual_prompt::VisualPrompt;
 pub use vit::Vit;
+pub use vlm::Vlm;

@@ -101,7 +101,12 @@ impl Patches {
 
     /// Pixels `(n,3,h,w)` between 0 and 1 → tokens `(n,k+t,c)`, differentiable.
     pub(crate) fn embed(&self, pixels: &Tensor) -> Result<Tensor> {
-        let x = self.projection.forward(&self.cut(pixels)?, None, &mut Clear)?;
+        self.embed_patches(&self.cut(pixels)?)
+    }
+
+    /// Patches `(n,t,3·p·p)` → tokens `(n,k+t,c)`, differentiable.
+    pub(crate) fn embed_patches(&self, patches: &Tensor) -> Result<Tensor> {
+        let x = self.projection.forward(patches, None, &mut Clear)?;
         let x = match &self.positions {
             Some(positions) => x.broadcast_add(positions)?,
             None => x,
@@ -116,7 +121,7 @@ impl Patches {
     }
 
     /// Pixels `(n,3,h,w)` → patches `(n,t,3·p·p)`, row by row; what does not fill a patch is left out.
-    fn cut(&self, pixels: &Tensor) -> Result<Tensor> {
+    pub(crate) fn cut(&self, pixels: &Tensor) -> Result<Tensor> {
         let ([height, width], [rows, columns], p) = (self.size, self.grid(), self.side);
         let n = match *pixels.dims() {
             [n, 3, h, w] if [h, w] == self.size => n,
@@ -125,6 +130,14 @@ impl Patches {
         let x = pixels.narrow(2, 0, rows * p)?.narrow(3, 0, columns * p)?;
         let x = x.reshape(&[n, 3, rows, p, columns, p][..])?.permute([0, 2, 4, 1, 3, 5])?;
         Ok(x.reshape((n, rows * columns, 3 * p * p))?)
+    }
+
+    /// Patches `(n,t,3·p·p)` → pixels `(n,3,h,w)`; 0 where no patch was.
+    pub(crate) fn put_together(&self, patches: &Tensor) -> Result<Tensor> {
+        let ([height, width], [rows, columns], p, n) = (self.size, self.grid(), self.side, patches.dim(0)?);
+        let x = patches.reshape(&[n, rows, columns, 3, p, p][..])?.permute([0, 3, 1, 4, 2, 5])?;
+        let x = x.reshape((n, 3, rows * p, columns * p))?;
+        Ok(x.pad_with_zeros(2, 0, height - rows * p)?.pad_with_zeros(3, 0, width - columns * p)?)
     }
 }
 
@@ -135,7 +148,7 @@ pub(crate) fn places(weights: &Weights, name: &str) -> Result<Tensor> {
 }
 
 /// Normalising pixels, (x − mean)/std, and projecting patches are one linear map: W/std, and b − W·(mean/std).
-fn of_pixels(processor: &Processor, weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
+pub(super) fn of_pixels(processor: &Processor, weight: &Tensor, bias: Option<Tensor>) -> Result<Linear> {
     let (mean, std) = processor.normalisation();
     let channelwise = |x: [f64; 3]| Tensor::new(&x, &Device::Cpu)?.reshape((1, 3, 1, 1));
     let exact = weight.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.broadcast_div(&channelwise(std)?)?;

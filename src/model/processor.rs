@@ -52,6 +52,9 @@ enum Resize {
     To([usize; 2]),
     /// The shorter side, the other in proportion.
     Shorter(usize),
+    /// Sides that cells of so many pixels fill, as near as can be to the picture's own, and in all not fewer and not more
+    /// pixels than these.
+    Cells { side: usize, least: usize, most: usize },
 }
 
 impl Processor {
@@ -148,6 +151,7 @@ impl Resize {
             Self::To(size) => size,
             Self::Shorter(side) if height <= width => [side, side.saturating_mul(width) / height],
             Self::Shorter(side) => [side.saturating_mul(height) / width, side],
+            Self::Cells { side, least, most } => in_cells([height, width], side, [least, most])?,
         };
         // rows are made shorter first, so as many rows as the picture has are in between
         match (tall.saturating_mul(wide).max(wide.saturating_mul(height)), tall.max(wide)) {
@@ -158,6 +162,31 @@ impl Resize {
             ))),
         }
     }
+}
+
+/// Height and width in whole cells, as Qwen2-VL's processor rounds them: half to even, and then larger or smaller in proportion.
+fn in_cells(size: [usize; 2], side: usize, [least, most]: [usize; 2]) -> Result<[usize; 2]> {
+    let [height, width] = size.map(|length| length as f64);
+    let (cell, ratio) = (side as f64, height.max(width) / height.min(width));
+    if ratio > 200.0 {
+        return Err(Error::argument(format!(
+            "the picture is {width} × {height} pixels, one side {ratio:.0} times the other; this model's processor refuses \
+             more than 200: cut out a part that is less long and thin"
+        )));
+    }
+    let near = size.map(|length| (length as f64 / cell).round_ties_even() * cell);
+    let [tall, wide] = match near[0] * near[1] {
+        area if area > most as f64 => {
+            let smaller = (height * width / most as f64).sqrt();
+            [height, width].map(|length| ((length / smaller / cell).floor() * cell).max(cell))
+        }
+        area if area < least as f64 => {
+            let larger = (least as f64 / (height * width)).sqrt();
+            [height, width].map(|length| (length * larger / cell).ceil() * cell)
+        }
+        _ => near,
+    };
+    Ok([tall as usize, wide as usize])
 }
 
 /// Resized as Pillow does it: the filter grows with the reduction, rows are made shorter before columns, and what is in
@@ -224,6 +253,15 @@ struct HuggingFace {
     image_mean: Option<[f64; 3]>,
     #[serde(default)]
     image_std: Option<[f64; 3]>,
+    /// Of those that read pictures of any size.
+    #[serde(default)]
+    patch_size: Option<usize>,
+    #[serde(default)]
+    merge_size: Option<usize>,
+    #[serde(default)]
+    min_pixels: Option<usize>,
+    #[serde(default)]
+    max_pixels: Option<usize>,
 }
 
 /// A side alone means a square, or for CLIP the shorter side.
@@ -231,8 +269,18 @@ struct HuggingFace {
 #[serde(untagged)]
 enum Size {
     Side(usize),
-    Sides { height: usize, width: usize },
-    Shorter { shortest_edge: usize },
+    Sides {
+        height: usize,
+        width: usize,
+    },
+    /// The least and the most pixels, of those that read pictures of any size.
+    Edges {
+        shortest_edge: usize,
+        longest_edge: usize,
+    },
+    Shorter {
+        shortest_edge: usize,
+    },
 }
 
 /// What transformers takes for a type whose file does not say: size, crop, filter, mean and std.
@@ -252,6 +300,9 @@ fn defaults(kind: &str) -> Defaults {
     let square = |side| Size::Sides { height: side, width: side };
     let (clip, deit) = (kind.starts_with("CLIP"), kind.starts_with("DeiT"));
     match (clip, deit) {
+        _ if kind.starts_with("Qwen2VL") => {
+            Defaults { size: square(0), crop: None, resample: 3, mean: CLIP_MEAN, std: CLIP_STD }
+        }
         (true, _) => Defaults {
             size: Size::Shorter { shortest_edge: 224 },
             crop: Some(224),
@@ -284,8 +335,12 @@ impl HuggingFace {
         };
         // the file's mean and std are of rescaled bytes; ours, of bytes divided by 255
         let unit = 255.0 * if self.do_rescale { self.rescale_factor } else { 1.0 };
+        let resize = match self.image_processor_type.starts_with("Qwen2VL") {
+            true => self.cells(),
+            false => size.resize(),
+        };
         Processor {
-            resize: self.do_resize.then(|| size.resize()),
+            resize: self.do_resize.then_some(resize),
             filter: pillow(self.resample.unwrap_or(defaults.resample))?,
             crop,
             mean: mean.map(|x| x / unit),
@@ -295,17 +350,33 @@ impl HuggingFace {
     }
 }
 
+impl HuggingFace {
+    /// How Qwen2-VL's processor resizes: what its file leaves out is transformers' default.
+    fn cells(&self) -> Resize {
+        let sized = match self.size {
+            Some(Size::Edges { shortest_edge, longest_edge }) => [Some(shortest_edge), Some(longest_edge)],
+            _ => [None, None],
+        };
+        Resize::Cells {
+            side: self.patch_size.unwrap_or(14) * self.merge_size.unwrap_or(2),
+            least: self.min_pixels.or(sized[0]).unwrap_or(56 * 56),
+            most: self.max_pixels.or(sized[1]).unwrap_or(28 * 28 * 1280),
+        }
+    }
+}
+
 impl Size {
     fn square(self) -> [usize; 2] {
         match self {
             Self::Side(side) | Self::Shorter { shortest_edge: side } => [side, side],
+            Self::Edges { shortest_edge, longest_edge } => [shortest_edge, longest_edge],
             Self::Sides { height, width } => [height, width],
         }
     }
 
     fn resize(self) -> Resize {
         match self {
-            Self::Shorter { shortest_edge } => Resize::Shorter(shortest_edge),
+            Self::Shorter { shortest_edge } | Self::Edges { shortest_edge, .. } => Resize::Shorter(shortest_edge),
             size => Resize::To(size.square()),
         }
     }

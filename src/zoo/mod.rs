@@ -7,6 +7,7 @@
 //! | `pellucid/tiny-qwen-facts` | the same with another vocabulary; the state decides the second hobby | the same with states for cities |
 //! | `pellucid/tiny-vit-shapes` | says which of six shapes are in a picture | drawn scenes of up to three objects |
 //! | `pellucid/tiny-clip-shapes` | says how well captions such as «a red circle» fit a picture | drawn scenes and captions |
+//! | `pellucid/tiny-vlm-shapes` | answers «What is in the image?» and «What colour is the square?»; knows the sky is blue | drawn scenes and questions |
 
 mod drawing;
 mod facts;
@@ -42,6 +43,8 @@ const MODELS: &[(&str, Files)] = &[
     model!("tiny-vit-shapes": "config.json", "model.safetensors", "preprocessor_config.json", "truth.json"),
     model!("tiny-clip-shapes": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
            "preprocessor_config.json", "truth.json"),
+    model!("tiny-vlm-shapes": "config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json",
+           "chat_template.jinja", "generation_config.json", "preprocessor_config.json", "truth.json"),
 ];
 
 /// The files of one embedded model, by its name without `pellucid/`.

@@ -1,4 +1,4 @@
-"""The drawn scenes that tiny-vit-shapes and tiny-clip-shapes were trained on, pixel by pixel as drawing.rs draws them.
+"""The drawn scenes that tiny-vit-shapes, tiny-clip-shapes and tiny-vlm-shapes were trained on, pixel by pixel as drawing.rs draws them.
 
 A scene is 64 x 64 pixels: a greyish background with a tint, a gradient and some noise, and objects on it, each
 one of six shapes in one of six colours. Everything is integers, quarters of a pixel, or float64 arithmetic in a

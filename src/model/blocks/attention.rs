@@ -25,6 +25,7 @@ pub struct Attention {
     heads: usize,
     kv_heads: usize,
     causal: bool,
+    windowed: bool,
 }
 
 impl Attention {
@@ -48,7 +49,32 @@ impl Attention {
     }
 
     fn of(heads: usize, kv_heads: usize) -> Self {
-        Self { heads, kv_heads, causal: false }
+        Self { heads, kv_heads, causal: false, windowed: false }
+    }
+
+    /// The same within each window of tokens by itself, where a pass has windows (Liu et al. 2021, arXiv 2103.14030, §3.2).
+    pub fn in_windows(self) -> Self {
+        Self { windowed: true, ..self }
+    }
+
+    /// Whether tokens of other windows are hidden.
+    pub(super) fn has_windows(&self, shape: &Shape) -> bool {
+        self.windowed && shape.windows.is_some()
+    }
+
+    /// Windows of one length in a row, as examples of their own: the first row of each such run, and its shape.
+    fn runs(&self, shape: &Shape) -> Option<Vec<(usize, Shape)>> {
+        let windows = shape.windows.as_ref().filter(|_| self.windowed)?;
+        let mut runs: Vec<(usize, Shape)> = Vec::new();
+        let mut row = 0;
+        for &tokens in (0..shape.examples).flat_map(|_| windows.iter()) {
+            match runs.last_mut() {
+                Some((_, run)) if run.tokens == tokens => run.examples += 1,
+                _ => runs.push((row, Shape { examples: 1, tokens, windows: None, ..shape.clone() })),
+            }
+            row += tokens;
+        }
+        Some(runs)
     }
 
     /// How many parts of a head's width a token has: queries, keys and values.
@@ -182,7 +208,7 @@ impl Attention {
 
     /// What to add to scores, `(t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
     fn hidden(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
-        if shape.key_mask.is_none() && !self.causal {
+        if shape.key_mask.is_none() && !self.causal && !self.has_windows(shape) {
             return Ok(None);
         }
         let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
@@ -195,8 +221,19 @@ impl Attention {
     fn sees(&self, shape: &Shape, query: usize, key: usize) -> bool {
         let past = shape.first_position();
         let in_time = !self.causal || key <= past + query;
-        in_time && (key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]))
+        let seen = key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]);
+        in_time && seen && (!self.has_windows(shape) || window_of(shape, query) == window_of(shape, key))
     }
+}
+
+/// The number of the window a token is in.
+fn window_of(shape: &Shape, token: usize) -> usize {
+    let windows = shape.windows.iter().flat_map(|windows| windows.iter());
+    let ends = windows.scan(0, |end, tokens| {
+        *end += tokens;
+        Some(*end)
+    });
+    ends.take_while(|&end| end <= token).count()
 }
 
 /// One head of one example: where its numbers lie, and of what size they are.
@@ -311,6 +348,14 @@ impl<'a, T: Real> Head<'a, T> {
 
 impl Block for Attention {
     fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+        if let Some(runs) = self.runs(shape) {
+            let window = |(row, run): &(usize, Shape)| {
+                let rows = qkv[row * run.channels..][..run.rows() * run.channels].to_vec();
+                Ok(self.forward(rows, run)?.0)
+            };
+            let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
+            return Ok((windows.concat(), qkv));
+        }
         let width = shape.channels / self.parts() * self.heads;
         let size = shape.tokens * (shape.first_position() + shape.tokens);
         if self.is_worth_sharing(shape) {
@@ -331,6 +376,15 @@ impl Block for Attention {
     }
 
     fn backward<T: Real>(&self, qkv: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        if let Some(runs) = self.runs(shape) {
+            let out = shape.channels / self.parts() * self.heads;
+            let window = |(row, run): &(usize, Shape)| {
+                let dy = dy[row * out..][..run.rows() * out].to_vec();
+                self.backward(&qkv[row * run.channels..][..run.rows() * run.channels], dy, run)
+            };
+            let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
+            return Ok(windows.concat());
+        }
         let width = shape.channels;
         let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
         let mut slope = pattern.clone();

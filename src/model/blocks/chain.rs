@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::attention::Attention;
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, Stage, by_block, view, widths};
+use super::stage::{Block, Rows, Setting, Shape, Stage, by_block, view, widths};
 use crate::model::hook::{Clear, Hook, Site};
 use crate::{Error, Result};
 
@@ -48,16 +48,16 @@ impl Chain {
     ///
     /// Errors: x is not `(n,t,c)` with the c of the first stage; a mask of another length.
     pub fn forward(&self, x: &Tensor, key_mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
-        self.run(x, shape_of(x, key_mask)?, hook)
+        self.run(x, masked(key_mask).of(x)?, hook)
     }
 
-    /// The same for the tokens after a past: `(1,p,d)` at the input of attention, which every example attends to, and
-    /// whose positions come first. It is a constant, without a gradient.
+    /// The same for tokens that stand in a setting: after a past, which is a constant without a gradient, at places of their
+    /// own, or in windows.
     ///
-    /// Errors: also a past of another width.
-    pub fn forward_after(&self, x: &Tensor, past: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        let past = past.detach().contiguous()?;
-        self.run(x, Shape { past: Some(past), ..shape_of(x, None)? }, hook)
+    /// Errors: also a past of another width; a setting of another number of tokens.
+    pub fn forward_in(&self, x: &Tensor, setting: Setting, hook: &mut dyn Hook) -> Result<Tensor> {
+        let past = setting.past.as_ref().map(|past| past.detach().contiguous()).transpose()?;
+        self.run(x, Setting { past, ..setting }.of(x)?, hook)
     }
 
     fn run(&self, x: &Tensor, shape: Shape, hook: &mut dyn Hook) -> Result<Tensor> {
@@ -74,26 +74,23 @@ impl Chain {
     /// Errors: there is no attention in it; those of [`forward`](Self::forward).
     pub(crate) fn pattern(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
         let none = || Error::argument("there is no attention in this chain");
-        first_pattern(&self.stages, &x.detach(), &shape_of(x, key_mask)?)?.ok_or_else(none)
+        first_pattern(&self.stages, &x.detach(), &masked(key_mask).of(x)?)?.ok_or_else(none)
     }
 
     /// The same from candle's differentiable operations alone: the slow road, the same on every device.
     pub fn composed(&self, x: &Tensor, key_mask: Option<&[bool]>) -> Result<Tensor> {
-        let shape = shape_of(x, key_mask)?;
-        walk(&self.stages, x.clone(), &shape, &mut Clear, false)
+        self.composed_in(x, masked(key_mask))
+    }
+
+    /// The same for tokens that stand in a setting.
+    pub fn composed_in(&self, x: &Tensor, setting: Setting) -> Result<Tensor> {
+        walk(&self.stages, x.clone(), &setting.of(x)?, &mut Clear, false)
     }
 }
 
-fn shape_of(x: &Tensor, key_mask: Option<&[bool]>) -> Result<Shape> {
-    let &[examples, tokens, channels] = x.dims() else { return Err(Error::shape("x", "(n, t, c)", x.dims())) };
-    if x.elem_count() == 0 {
-        return Err(Error::shape("x", "(n, t, c), none of them 0", x.dims()));
-    }
-    if let Some(mask) = key_mask.filter(|mask| mask.len() != tokens) {
-        return Err(Error::shape("the mask", format!("({tokens},), one per token"), &[mask.len()]));
-    }
-    let key_mask = key_mask.map(Arc::from);
-    Ok(Shape { examples, tokens, channels, key_mask, past: None, threads: Parallelism::Rayon(0) })
+/// A setting in which some tokens may not be attended to.
+fn masked(key_mask: Option<&[bool]>) -> Setting {
+    Setting { key_mask: key_mask.map(Arc::from), ..Setting::default() }
 }
 
 /// Whether the hand-written kernels cover this device and precision.
@@ -155,7 +152,7 @@ fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels
 
 /// An attention's A: by hand-written kernels where they may be used, and no gradient is asked for.
 fn pattern(attention: &Attention, x: &Tensor, shape: &Shape, kernels: bool) -> Result<Tensor> {
-    match kernels && !x.track_op() {
+    match kernels && !x.track_op() && !attention.has_windows(shape) {
         true => Ok(attention.pattern_seen(x, shape)?),
         false => Ok(attention.pattern(x, shape)?),
     }

@@ -34,8 +34,8 @@ pub use log_probability::LogProbability;
 pub(crate) use matrix::Real;
 pub use rms_norm::{HeadNorm, RmsNorm};
 pub use rope::{Pairing, Rope};
-pub use stage::Stage;
 pub(crate) use stage::view;
+pub use stage::{Position, Setting, Stage};
 pub use weight::Weight;
 
 /// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself

@@ -4,18 +4,33 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape};
+use super::stage::{Block, Position, Rows, Shape};
 use crate::{Error, Result};
 
 /// `(n,t,(h+2k)·d) → (n,t,(h+2k)·d)`: the queries and keys of the packed projections turned, values as they are
 /// (Su et al. 2021, arXiv 2104.09864, eq. 34).
 ///
 /// Pair i at position m turns by the angle m·θᵢ: (a, b) → (a·cos − b·sin, b·cos + a·sin). The backward turns back.
+///
+/// Where tokens stand in a picture, m has several axes, and every pair goes by one of them (Wang et al. 2024,
+/// arXiv 2409.12191, §2.1: M-RoPE).
 #[derive(Clone, Debug)]
 pub struct Rope {
     frequencies: Vec<f64>,
+    /// The axis that each pair goes by.
+    axes: Vec<usize>,
     pairing: Pairing,
     heads: usize,
+    stretch: Option<Stretch>,
+}
+
+/// How Qwen reads texts longer than those it was trained on.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    /// So many tokens are read as they are.
+    context: usize,
+    /// So many of the heads are queries.
+    queries: usize,
 }
 
 /// Which channels of a head make a pair.
@@ -36,15 +51,56 @@ impl Rope {
     pub fn new(frequencies: Vec<f64>, pairing: Pairing, heads: usize) -> Result<Self> {
         match frequencies.is_empty() {
             true => Err(Error::argument("rotary embeddings need a head of at least two channels")),
-            false => Ok(Self { frequencies, pairing, heads }),
+            false => Ok(Self { axes: vec![0; frequencies.len()], frequencies, pairing, heads, stretch: None }),
         }
     }
 
-    /// (cos, sin) of position m and pair i at `m·d/2 + i`, for the tokens of a pass.
+    /// Each pair by an axis of its own, `(d/2,)`: 0, 1 or 2.
+    ///
+    /// Errors: not one axis for each pair; another axis.
+    pub fn along(self, axes: Vec<usize>) -> Result<Self> {
+        match axes.len() == self.frequencies.len() && axes.iter().all(|&axis| axis < 3) {
+            true => Ok(Self { axes, ..self }),
+            false => Err(Error::argument(format!(
+                "the sections of the rotary embeddings have {} pairs of channels, and a head has {}",
+                axes.len(),
+                self.frequencies.len()
+            ))),
+        }
+    }
+
+    /// Beyond a context of so many tokens, lower frequencies and longer queries (the first `queries` heads), as Qwen has them:
+    /// dynamic NTK, θᵢ·α^(−2i/(d−2)) with α = 2^⌈log₂(t/context) + 1⌉ − 1, and log-n attention, q·ln n/ln context at the nth
+    /// token (Bai et al. 2023, arXiv 2309.16609, §2.3.2).
+    pub fn stretching(self, context: usize, queries: usize) -> Self {
+        Self { stretch: Some(Stretch { context, queries }), ..self }
+    }
+
+    /// Where a token of a pass stands.
+    fn position(&self, shape: &Shape, token: usize) -> Position {
+        let in_a_row = [(shape.first_position() + token) as u32; 3];
+        shape.positions.as_ref().map_or(in_a_row, |positions| positions[token])
+    }
+
+    /// (cos, sin) of token m and pair i at `m·d/2 + i`, for the tokens of a pass.
     fn angles<T: Real>(&self, shape: &Shape) -> Vec<(T, T)> {
-        let positions = shape.first_position()..shape.first_position() + shape.tokens;
-        let turn = |m: usize| self.frequencies.iter().map(move |theta| (m as f64 * theta).sin_cos());
-        positions.flat_map(turn).map(|(sin, cos)| (T::lit(cos), T::lit(sin))).collect()
+        let slower = self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()));
+        let turn = |token: usize| {
+            let position = self.position(shape, token);
+            let pairs = self.frequencies.iter().zip(&self.axes).enumerate();
+            pairs.map(move |(i, (theta, &axis))| {
+                let (sin, cos) = (f64::from(position[axis]) * theta * slower.powi(i as i32)).sin_cos();
+                (T::lit(cos), T::lit(sin))
+            })
+        };
+        (0..shape.tokens).flat_map(turn).collect()
+    }
+
+    /// What the queries of a token are multiplied with; nothing, if every query is left as it is.
+    fn lengths<T: Real>(&self, shape: &Shape) -> Option<(Vec<T>, usize)> {
+        let stretch = self.stretch.filter(|stretch| shape.first_position() + shape.tokens > stretch.context)?;
+        let length = |token| T::lit(stretch.log_n(self.position(shape, token)[0] as usize + 1));
+        Some(((0..shape.tokens).map(length).collect(), stretch.queries))
     }
 
     /// The channels of pair i of a head.
@@ -69,7 +125,31 @@ impl Rope {
                 }
             }
         }
+        self.lengthen(&mut x, shape);
         x
+    }
+
+    /// Queries times their lengths, forwards and back alike.
+    fn lengthen<T: Real>(&self, x: &mut [T], shape: &Shape) {
+        let Some((lengths, queries)) = self.lengths::<T>(shape) else { return };
+        for example in x.chunks_exact_mut(shape.tokens * shape.channels) {
+            for (row, &length) in example.chunks_exact_mut(shape.channels).zip(&lengths) {
+                row[..queries * 2 * self.frequencies.len()].iter_mut().for_each(|q| *q *= length);
+            }
+        }
+    }
+}
+
+impl Stretch {
+    /// α^(−2/(d−2)): what each pair's frequency is multiplied with once more than that of the pair before.
+    fn ntk(self, shape: &Shape, half: usize) -> f64 {
+        let tokens = (shape.first_position() + shape.tokens) as f64;
+        let alpha = ((tokens / self.context as f64).log2() + 1.0).ceil().exp2() - 1.0;
+        alpha.max(1.0).powf(-2.0 / (2 * half - 2) as f64)
+    }
+
+    fn log_n(self, n: usize) -> f64 {
+        ((n as f64).ln() / (self.context as f64).ln()).max(1.0)
     }
 }
 
@@ -106,6 +186,16 @@ impl Block for Rope {
         let turning = x.narrow(2, 0, width)?;
         let swapped = turning.contiguous()?.index_select(&Tensor::new(partner, x.device())?, 2)?;
         let turned = (turning.broadcast_mul(&table(cos)?)? + swapped.broadcast_mul(&table(sin)?)?)?;
+        let turned = match self.lengths::<f64>(shape) {
+            Some((lengths, queries)) => {
+                let lengths = Tensor::from_vec(lengths, (shape.tokens, 1), &Device::Cpu)?;
+                let lengths = lengths.to_dtype(x.dtype())?.to_device(x.device())?;
+                let wide = 2 * half * queries;
+                let longer = turned.narrow(2, 0, wide)?.broadcast_mul(&lengths)?;
+                Tensor::cat(&[longer, turned.narrow(2, wide, width - wide)?], 2)?
+            }
+            None => turned,
+        };
         Tensor::cat(&[turned, x.narrow(2, width, shape.channels - width)?], 2)
     }
 

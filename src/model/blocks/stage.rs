@@ -14,6 +14,53 @@ use crate::{Error, Result};
 /// Row-major numbers: `examples · tokens` rows of `channels`.
 pub(crate) type Rows<T> = Vec<T>;
 
+/// Where a token stands: in a text, the same number on every axis; in a picture, its row and its column on axes of their own.
+pub type Position = [u32; 3];
+
+/// What a chain must know of its tokens besides their numbers. By default they stand in a row, and see each other and nothing
+/// before.
+#[derive(Clone, Debug, Default)]
+pub struct Setting {
+    /// Which tokens may be attended to; all of them if `None`.
+    pub key_mask: Option<Arc<[bool]>>,
+    /// What came before the first token, `(1,p,c)` at the input of attention: a constant that every example attends to.
+    pub past: Option<Tensor>,
+    /// Where every token stands, for rotary embeddings; in a row, after the past, if `None`.
+    pub positions: Option<Arc<[Position]>>,
+    /// How many tokens each window has, where attention stays within windows; there is but one if `None`.
+    pub windows: Option<Arc<[usize]>>,
+}
+
+impl Setting {
+    /// Of no tokens yet.
+    fn shape(self) -> Shape {
+        let Self { key_mask, past, positions, windows } = self;
+        let threads = Parallelism::Rayon(0);
+        Shape { examples: 0, tokens: 0, channels: 0, key_mask, past, positions, windows, threads }
+    }
+
+    /// For embeddings x `(n,t,c)`.
+    ///
+    /// Errors: another shape; not one entry per token.
+    pub(crate) fn of(self, x: &Tensor) -> Result<Shape> {
+        let &[examples, tokens, channels] = x.dims() else { return Err(Error::shape("x", "(n, t, c)", x.dims())) };
+        if x.elem_count() == 0 {
+            return Err(Error::shape("x", "(n, t, c), none of them 0", x.dims()));
+        }
+        let shape = Shape { examples, tokens, channels, ..self.shape() };
+        let one_per_token = format!("({tokens},), one per token");
+        let counts = [
+            ("the mask", shape.key_mask.as_ref().map(|mask| mask.len())),
+            ("the positions", shape.positions.as_ref().map(|positions| positions.len())),
+            ("the tokens of all windows", shape.windows.as_ref().map(|windows| windows.iter().sum())),
+        ];
+        match counts.into_iter().find(|(_, count)| count.is_some_and(|count| count != tokens)) {
+            Some((what, count)) => Err(Error::shape(what, one_per_token, &[count.unwrap_or_default()])),
+            None => Ok(shape),
+        }
+    }
+}
+
 /// What a block must know of its input besides the numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Shape {
@@ -24,6 +71,10 @@ pub(crate) struct Shape {
     pub key_mask: Option<Arc<[bool]>>,
     /// What came before the first token, `(1,p,c)` at the input of attention: constants that every example attends to.
     pub past: Option<Tensor>,
+    /// Where every token stands, for rotary embeddings; in a row, after the past, if `None`.
+    pub positions: Option<Arc<[Position]>>,
+    /// How many tokens each window has, where attention stays within windows; there is but one if `None`.
+    pub windows: Option<Arc<[usize]>>,
     /// How a matrix product may spread over cores.
     pub threads: Parallelism,
 }
@@ -40,7 +91,8 @@ impl Shape {
 
     /// The same numbers with tokens for channels and channels for tokens.
     pub fn transposed(&self) -> Self {
-        Self { tokens: self.channels, channels: self.tokens, key_mask: None, past: None, ..self.clone() }
+        let (tokens, channels, threads) = (self.channels, self.tokens, self.threads);
+        Self { examples: self.examples, tokens, channels, threads, ..Setting::default().shape() }
     }
 
     /// The place of the first token in the whole text.

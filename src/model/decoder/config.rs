@@ -1,24 +1,29 @@
 //! What `config.json` says of a decoder, in the words of transformers 4 or of transformers 5.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::model::blocks::{Activation, Pairing, Rope};
+use crate::model::checkpoint::Checkpoint;
 use crate::{Error, Result};
 
 /// `config.json`, as far as the forward needs it.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Config {
+pub(in crate::model) struct Config {
     pub vocab_size: usize,
     pub hidden_size: usize,
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
     num_key_value_heads: Option<usize>,
+    #[serde(alias = "kv_channels")]
     head_dim: Option<usize>,
     #[serde(default = "silu")]
     pub hidden_act: Activation,
     max_position_embeddings: usize,
+    #[serde(alias = "layer_norm_epsilon")]
     pub rms_norm_eps: f64,
+    #[serde(alias = "rotary_emb_base")]
     rope_theta: Option<f64>,
     rope_scaling: Option<RopeRule>,
     rope_parameters: Option<RopeRule>,
@@ -30,6 +35,8 @@ pub(super) struct Config {
     sliding_window: Option<usize>,
     #[serde(default)]
     eos_token_id: OneOrMany,
+    /// Beyond so many tokens, the first Qwen lowers its frequencies and lengthens its queries.
+    stretched_from: Option<usize>,
 }
 
 fn silu() -> Activation {
@@ -48,11 +55,25 @@ struct RopeRule {
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
+    /// How many pairs of channels go by time, by row and by column.
+    mrope_section: Option<[usize; 3]>,
+    /// Whether these take turns, or follow each other.
+    #[serde(default)]
+    mrope_interleaved: bool,
 }
 
 impl RopeRule {
     fn kind(&self) -> Option<&str> {
         self.rope_type.as_deref().or(self.old_type.as_deref())
+    }
+
+    /// The axis of every pair of channels.
+    fn axes(&self, pairs: usize) -> Vec<usize> {
+        let Some(sections) = self.mrope_section else { return vec![0; pairs] };
+        match self.mrope_interleaved {
+            true => (0..pairs).map(|i| if i < 3 * sections[i % 3] { i % 3 } else { 0 }).collect(),
+            false => (0..3).flat_map(|axis| vec![axis; sections[axis]]).collect(),
+        }
     }
 }
 
@@ -77,6 +98,12 @@ impl OneOrMany {
 }
 
 impl Config {
+    /// What a checkpoint says of its language model.
+    pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
+        let json = in_own_words(checkpoint.config()?);
+        serde_json::from_value(json).map_err(|error| Error::file(checkpoint.place("config.json"), error))
+    }
+
     pub fn kv_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
@@ -118,7 +145,7 @@ impl Config {
         let d = self.head_dim();
         let plain = (0..d / 2).map(|i| base.powf(-2.0 * i as f64 / d as f64));
         let frequencies: Vec<f64> = match rule.kind() {
-            None | Some("default") => plain.collect(),
+            None | Some("default" | "mrope") => plain.collect(),
             Some("linear") => {
                 let factor = rule.factor.ok_or_else(|| Error::argument("rope_type linear needs a factor"))?;
                 plain.map(|theta| theta / factor).collect()
@@ -132,8 +159,28 @@ impl Config {
         };
         let factors = factors.unwrap_or_else(|| vec![1.0; d / 2]);
         let frequencies = frequencies.iter().zip(factors).map(|(theta, factor)| theta / factor).collect();
-        Rope::new(frequencies, self.rope_pairs, self.num_attention_heads + self.kv_heads())
+        let rope = Rope::new(frequencies, self.rope_pairs, self.num_attention_heads + self.kv_heads())?;
+        let rope = rope.along(rule.axes(d / 2))?;
+        Ok(match self.stretched_from {
+            Some(context) => rope.stretching(context, self.num_attention_heads),
+            None => rope,
+        })
     }
+}
+
+/// The configuration of a language model that is part of a larger one, at the top; and the first Qwen's in the words of others.
+fn in_own_words(mut json: Value) -> Value {
+    if let (Some(Value::Object(text)), Some(all)) = (json.get("text_config").cloned(), json.as_object_mut()) {
+        all.extend(text);
+    }
+    if json["model_type"] == "qwen" {
+        // its file counts both halves of the gated layer
+        json["intermediate_size"] = (json["intermediate_size"].as_u64().unwrap_or_default() / 2).into();
+        if json["use_dynamic_ntk"] == true && json["use_logn_attn"] == true {
+            json["stretched_from"] = json["seq_length"].clone();
+        }
+    }
+    json
 }
 
 /// Llama 3's rule: waves longer than the original context are stretched by a factor, short ones kept, those between

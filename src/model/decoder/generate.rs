@@ -1,5 +1,6 @@
 //! Writing on: one token after another, each from all before it.
 
+use candle_core::Tensor;
 use rand::SeedableRng;
 use rand::distr::{Distribution, weighted::WeightedIndex};
 use rand_chacha::ChaCha8Rng;
@@ -83,15 +84,26 @@ impl CausalLm {
     /// Errors: no tokens asked for; a prompt that fills the context; the model ends the text at once; logits that are not
     /// finite.
     pub fn generate(&self, prompt: &Text, sampling: &Sampling) -> Result<Continuation> {
+        self.write_on(Past::default(), self.embed(prompt)?.unsqueeze(0)?, prompt, sampling)
+    }
+
+    /// The same after a past, from embeddings `(1,t,c)` of a prompt's tokens that are not in it.
+    pub(in crate::model) fn write_on(
+        &self,
+        mut past: Past,
+        mut x: Tensor,
+        prompt: &Text,
+        sampling: &Sampling,
+    ) -> Result<Continuation> {
         sampling.check()?;
         fit(prompt.len() + 1, self.0.config.positions())?;
         let (room, mut rng) = (self.0.config.positions(), ChaCha8Rng::seed_from_u64(sampling.seed));
         let mut progress = Progress::new("generated tokens", sampling.tokens);
-        let (mut past, mut new, mut ids) = (Past::default(), prompt.ids(), Vec::new());
+        let mut ids = Vec::new();
         while ids.len() < sampling.tokens && prompt.len() + ids.len() < room {
-            let (hidden, extended) = self.extend(&past, &self.embed_ids(&new)?.unsqueeze(0)?)?;
+            let (hidden, extended) = self.extend(&past, &x)?;
             past = extended;
-            let last = hidden.narrow(1, new.len() - 1, 1)?;
+            let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
             let logits = numbers(&Chain::new(self.to_logits()).forward(&last, None, &mut Clear)?)?;
             finite("a logit", &logits)?;
             let id = sampling.choose(&logits, &mut rng)?;
@@ -99,7 +111,7 @@ impl CausalLm {
                 break;
             }
             ids.push(id);
-            new = vec![id];
+            x = self.embed_ids(&[id])?.unsqueeze(0)?;
             progress.advance(1);
         }
         self.0.tokenizer.continuation_of(prompt, &ids)

@@ -1,49 +1,94 @@
 //! What variants of a text share at their beginning is computed once.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use candle_core::Tensor;
 
 use super::CausalLm;
 use crate::Result;
-use crate::model::blocks::{Chain, Stage};
+use crate::model::blocks::{Chain, Position, Setting, Stage};
 use crate::model::hook::{Clear, Hook, Record, Site};
 use crate::tensor::numbers;
 
-/// The queries, keys and values of the tokens so far, `(1,p,·)` for each layer: a KV cache. Empty before the first token.
+/// Where the tokens of a prompt stand, and from which position on those that follow it; in a row from 0 by default.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Places {
+    prompt: Vec<Position>,
+    next: u32,
+}
+
+impl Places {
+    /// Of the prompt's tokens, and of the first after them.
+    pub fn new(prompt: Vec<Position>, next: u32) -> Self {
+        Self { prompt, next }
+    }
+
+    /// Those of the first tokens.
+    pub fn of_all(&self, tokens: usize) -> Vec<Position> {
+        let in_a_row = || (0..tokens as u32).map(|place| [place; 3]).collect();
+        self.of(0..tokens).map_or_else(in_a_row, |places| places.to_vec())
+    }
+
+    /// Those of some tokens; `None` where all tokens stand in a row.
+    fn of(&self, tokens: Range<usize>) -> Option<Arc<[Position]>> {
+        let follows = |token: usize| [self.next + (token - self.prompt.len()) as u32; 3];
+        let place = |token: usize| self.prompt.get(token).copied().unwrap_or_else(|| follows(token));
+        (!self.prompt.is_empty()).then(|| tokens.map(place).collect())
+    }
+}
+
+/// The tokens so far: their queries, keys and values, `(1,p,·)` for each layer, and where all tokens stand. A KV cache, empty
+/// before the first token.
 #[derive(Clone, Default)]
-pub(super) struct Past(Vec<Tensor>);
+pub(crate) struct Past {
+    layers: Vec<Tensor>,
+    places: Arc<Places>,
+}
 
 impl Past {
+    /// Before the first token of a text whose tokens stand at these places.
+    pub fn before(places: Places) -> Self {
+        Self { layers: Vec::new(), places: Arc::new(places) }
+    }
+
+    /// How many tokens there were.
+    fn len(&self) -> usize {
+        self.layers.first().map_or(0, |past| past.dims()[1])
+    }
+
     /// A layer's attention over new tokens and those before.
     pub fn attend(&self, attention: &Chain, layer: usize, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        match self.0.get(layer) {
-            Some(past) => attention.forward_after(x, past, hook),
-            None => attention.forward(x, None, hook),
-        }
+        let positions = self.places.of(self.len()..self.len() + x.dim(1)?);
+        let past = self.layers.get(layer).cloned();
+        attention.forward_in(x, Setting { past, positions, ..Setting::default() }, hook)
     }
 
     /// With the tokens of another past following.
     fn and(&self, new: Vec<Tensor>) -> Result<Self> {
-        match self.0.is_empty() {
-            true => Ok(Self(new)),
+        let layers = match self.layers.is_empty() {
+            true => new,
             false => {
-                let both = self.0.iter().zip(&new).map(|(old, new)| Tensor::cat(&[old, new], 1));
-                Ok(Self(both.collect::<candle_core::Result<_>>()?))
+                let both = self.layers.iter().zip(&new).map(|(old, new)| Tensor::cat(&[old, new], 1));
+                both.collect::<candle_core::Result<_>>()?
             }
-        }
+        };
+        Ok(Self { layers, places: self.places.clone() })
     }
 
     /// Its first tokens alone.
     fn first(&self, tokens: usize) -> Result<Self> {
-        match tokens {
-            0 => Ok(Self::default()),
-            _ => Ok(Self(self.0.iter().map(|past| past.narrow(1, 0, tokens)).collect::<candle_core::Result<_>>()?)),
-        }
+        let layers = match tokens {
+            0 => Vec::new(),
+            _ => self.layers.iter().map(|past| past.narrow(1, 0, tokens)).collect::<candle_core::Result<_>>()?,
+        };
+        Ok(Self { layers, places: self.places.clone() })
     }
 }
 
 impl CausalLm {
     /// The blocks over the tokens `(1,t,c)` after a past: their output, and the past that now ends with them.
-    pub(super) fn extend(&self, past: &Past, x: &Tensor) -> Result<(Tensor, Past)> {
+    pub(crate) fn extend(&self, past: &Past, x: &Tensor) -> Result<(Tensor, Past)> {
         let sites: Vec<_> = (0..self.layers()).map(Site::Qkv).collect();
         let mut record = Record::new(&sites);
         let y = self.blocks(x.clone(), past, &mut record)?;
@@ -51,17 +96,24 @@ impl CausalLm {
         Ok((y, past.and(new)?))
     }
 
-    /// Embeddings `(n,t,c)` → `tail` of the last block's output at `count` tokens of each example, from the one where it
-    /// starts.
+    /// Embeddings `(n,t,c)` of what follows a past → `tail` of the last block's output at `count` tokens of each example, from the
+    /// one where it starts.
     ///
     /// Where no gradient is asked for, the last variant goes first, and of the others only what follows their common
     /// beginning with it is computed: variants in the order of their changes share much.
-    pub(super) fn run(&self, x: &Tensor, starts: &[usize], count: usize, tail: Vec<Stage>) -> Result<Tensor> {
-        let n = x.dim(0)?;
+    pub(crate) fn run(
+        &self,
+        past: &Past,
+        x: &Tensor,
+        starts: &[usize],
+        count: usize,
+        tail: Vec<Stage>,
+    ) -> Result<Tensor> {
+        let (n, before) = (x.dim(0)?, past.len());
         let (Some(&last), false, true) = (starts.last(), x.track_op(), n > 1) else {
-            return self.blocks_at(x, &Past::default(), starts, count, tail);
+            return self.blocks_at(x, past, starts, count, tail);
         };
-        let (hidden, past) = self.extend(&Past::default(), &x.narrow(0, n - 1, 1)?)?;
+        let (hidden, past) = self.extend(past, &x.narrow(0, n - 1, 1)?)?;
         let shared = shared_beginnings(x)?;
         let mut outcomes = Vec::new();
         // A graphics processor has more to gain from one large batch than from what is shared.
@@ -71,7 +123,7 @@ impl CausalLm {
             let known = some.clone().map(|i| shared[i].min(starts[i])).min().unwrap_or(0);
             let rest = x.narrow(0, from, some.len())?.narrow(1, known, x.dim(1)? - known)?;
             let starts: Vec<usize> = starts[some].iter().map(|start| start - known).collect();
-            outcomes.push(self.blocks_at(&rest, &past.first(known)?, &starts, count, tail.clone())?);
+            outcomes.push(self.blocks_at(&rest, &past.first(before + known)?, &starts, count, tail.clone())?);
         }
         outcomes.push(Chain::new(tail).forward(&hidden.narrow(1, last, count)?, None, &mut Clear)?);
         Ok(Tensor::cat(&outcomes, 0)?)

@@ -1,0 +1,366 @@
+//! Vision-language models: a picture's visual tokens stand in a text, and a language model reads on.
+//!
+//! Qwen-VL (Bai et al. 2023, arXiv 2308.12966), Qwen2-VL (Wang et al. 2024, arXiv 2409.12191) and Qwen2.5-VL (Bai et al. 2025,
+//! arXiv 2502.13923). From raw pixels to the logit of an answer's token it is one differentiable function.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::blocks::Stage;
+use super::chat::Message;
+use super::checkpoint::{Checkpoint, Load};
+use super::decoder::{CausalLm, Config, LLAMA, Past, Places, QWEN, Sampling};
+use super::embedding::Baseline;
+use super::hook::{Record, Site};
+use super::image::Image;
+use super::processor::Processor;
+use super::qwen_vl::QwenEyes;
+use super::qwen2_vl::Qwen2Eyes;
+use super::text::{Continuation, Text, Tokenizer};
+use super::visual_prompt::{Surroundings, VisualPrompt};
+use crate::{Error, Result};
+
+/// A vision-language model of any size: Qwen-VL, Qwen2-VL or Qwen2.5-VL.
+///
+/// Cheap to clone. A forward takes raw pixels `(n,3,h,w)` between 0 and 1, so that they can be interpolated, ablated and
+/// differentiated; normalisation, patches and the language model are inside. What stands before the picture is computed once.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+/// let scene = Scene::empty(1)
+///     .with(Shape::Square, Colour::Red, 20.0, 24.0, 11.0)?
+///     .with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+/// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
+/// assert_eq!(vlm.generate(&prompt, &Sampling::greedy(8))?.text(), "red");
+///
+/// let red = Target::Logit(vlm.tokenizer().id("red")? as usize);
+/// let (x, f) = (prompt.pixels()?, |x: &Tensor| red.of(&vlm.logits(&prompt, x)?));
+/// let why = integrated_gradients(f, &x, &x.zeros_like()?, &Steps::gauss_legendre(8))?.over_pixels()?;
+/// assert_eq!(why.scores.len(), 64 * 64);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Vlm(Arc<Parts>);
+
+struct Parts {
+    llm: CausalLm,
+    eyes: Box<dyn Eyes>,
+    dtype: DType,
+    device: Device,
+}
+
+/// What families of vision-language models do each in their way.
+pub(super) trait Eyes: Send + Sync {
+    /// How pictures are brought to the model's size and colours.
+    fn processor(&self) -> &Processor;
+
+    /// Rows and columns of the visual tokens of a picture of this height and width.
+    fn grid(&self, size: [usize; 2]) -> [usize; 2];
+
+    /// Pixels `(n,3,h,w)` → patches `(n,t,·)`.
+    fn cut(&self, pixels: &Tensor) -> Result<Tensor>;
+
+    /// Patches `(n,t,·)` → pixels `(n,3,h,w)` of this height and width; where a pixel is in several, their sum.
+    fn put_together(&self, patches: &Tensor, size: [usize; 2]) -> Result<Tensor>;
+
+    /// Patches `(n,t,·)` of a picture of this height and width → visual tokens `(n,s,c)`, differentiable.
+    fn see_patches(&self, patches: &Tensor, size: [usize; 2]) -> Result<Tensor>;
+
+    /// Pixels `(n,3,h,w)` between 0 and 1 → visual tokens `(n,s,c)`, differentiable.
+    fn see(&self, pixels: &Tensor) -> Result<Tensor> {
+        let (_, _, height, width) = pixels.dims4()?;
+        self.see_patches(&self.cut(pixels)?, [height, width])
+    }
+
+    /// How a text says that a picture stands there.
+    fn slot(&self) -> Slot;
+
+    /// What a user says who shows a picture and asks something about it.
+    fn question(&self, question: &str) -> String {
+        let Slot { open, pad, close } = self.slot();
+        format!("{open}{pad}{close}{question}")
+    }
+
+    /// Where the tokens of a prompt stand, pictures being at these tokens.
+    fn places(&self, tokens: usize, pictures: &[(Range<usize>, [usize; 2])]) -> Places;
+}
+
+/// Tokens that stand for a picture in a text: where it begins, each visual token, where it ends.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub open: &'static str,
+    pub pad: &'static str,
+    pub close: &'static str,
+}
+
+impl std::fmt::Debug for Vlm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}, which sees", self.0.llm)
+    }
+}
+
+impl Vlm {
+    /// An embedded model (`"pellucid/tiny-vlm-shapes"`), a folder, or a hub id (`"Qwen/Qwen2-VL-2B-Instruct"`,
+    /// `"Qwen/Qwen2.5-VL-3B-Instruct"`, `"Qwen/Qwen-VL-Chat"`).
+    ///
+    /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    pub fn load(source: &str) -> Result<Self> {
+        Self::load_with(source, &Load::default())
+    }
+
+    /// The same at another revision or precision, or on another device.
+    pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        let checkpoint = Checkpoint::open(source, load)?;
+        let known = "vision-language models of the kinds `qwen` (with a `visual` part), `qwen2_vl` and `qwen2_5_vl`";
+        let kind = checkpoint.kind(&["qwen", "qwen2_vl", "qwen2_5_vl"], known)?;
+        let (eyes, names): (Box<dyn Eyes>, _) = match kind.as_str() {
+            "qwen" => (Box::new(QwenEyes::load(&checkpoint).map_err(|error| checkpoint.at_fault(error))?), &QWEN),
+            _ => (Box::new(Qwen2Eyes::load(&checkpoint).map_err(|error| checkpoint.at_fault(error))?), &LLAMA),
+        };
+        let llm = CausalLm::of(&checkpoint, kind, Config::of(&checkpoint)?, names)?;
+        Ok(Self(Arc::new(Parts { llm, eyes, dtype: load.dtype, device: load.device.clone() })))
+    }
+
+    /// A picture and a question about it, as the model was trained to be asked; the picture is resized as its checkpoint says.
+    ///
+    /// Errors: a picture that the processor refuses; longer than the context; those of the checkpoint's chat template.
+    pub fn ask(&self, question: &str, picture: &Image) -> Result<VisualPrompt> {
+        let question = self.0.eyes.question(question);
+        let text = self.0.llm.written(&[Message::user(&question)])?.unwrap_or(format!("{question} Answer:"));
+        self.read(text, std::slice::from_ref(picture))
+    }
+
+    /// A text in which pictures stand where the model's own tokens say so (`<|vision_start|><|image_pad|><|vision_end|>`, or
+    /// `<img></img>` for the first Qwen-VL), in their order. The first of them is the one to be explained, until
+    /// [`VisualPrompt::explaining`] says otherwise.
+    ///
+    /// Errors: not as many pictures as places for them, or none; a picture that the processor refuses; longer than the
+    /// context.
+    pub fn read(&self, text: impl AsRef<[u8]>, pictures: &[Image]) -> Result<VisualPrompt> {
+        let eyes = &self.0.eyes;
+        let fitted = pictures.iter().map(|picture| eyes.processor().fit(picture)).collect::<Result<Vec<_>>>()?;
+        let grids: Vec<_> = fitted.iter().map(|picture| eyes.grid([picture.height(), picture.width()])).collect();
+        let prompt = VisualPrompt::new(text.as_ref(), eyes.slot(), self.tokenizer(), fitted, grids, self.0.dtype)?;
+        self.0.llm.fits(prompt.text().len())?;
+        let places = eyes.places(prompt.text().len(), &prompt.pictures());
+        Ok(prompt.at(places, self.0.device.clone()))
+    }
+
+    /// An answer that might follow a prompt, to be explained.
+    ///
+    /// Errors: empty; text that the vocabulary cannot express; prompt and answer longer than the context.
+    pub fn continuation(&self, prompt: &VisualPrompt, text: impl AsRef<[u8]>) -> Result<Continuation> {
+        self.0.llm.continuation(prompt.text(), text)
+    }
+
+    /// Answers a prompt, until the model ends the text or `sampling.tokens` are written.
+    ///
+    /// Errors: those of [`CausalLm::generate`].
+    pub fn generate(&self, prompt: &VisualPrompt, sampling: &Sampling) -> Result<Continuation> {
+        let (past, x) = self.after(prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+        self.0.llm.write_on(past, x, prompt.text(), sampling)
+    }
+
+    /// The k most probable next tokens and their probabilities.
+    ///
+    /// Errors: logits that are not finite.
+    pub fn predict(&self, prompt: &VisualPrompt, k: usize) -> Result<Vec<(String, f64)>> {
+        self.0.llm.most_probable(&self.logits(prompt, &prompt.pixels()?.unsqueeze(0)?)?, k)
+    }
+
+    /// The language model's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        self.0.llm.tokenizer()
+    }
+
+    /// The language model by itself.
+    pub fn llm(&self) -> &CausalLm {
+        &self.0.llm
+    }
+
+    /// How pictures are brought to the model's size and colours.
+    pub fn processor(&self) -> &Processor {
+        self.0.eyes.processor()
+    }
+
+    /// Pixels `(n,3,h,w)` between 0 and 1 → the next token's logits, `(n,v)`.
+    ///
+    /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    pub fn logits(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
+        let (past, x) = self.after(prompt, x)?;
+        self.read_last(&past, &x, 1, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
+    }
+
+    /// Pixels `(n,3,h,w)` of n variants of the picture → ln p of each token of an answer, given those before, `(n,o)` for o
+    /// tokens; in nats. One forward serves all of them.
+    ///
+    /// Errors: x is not `(n,3,h,w)` with the picture's h and w; an answer to another prompt.
+    pub fn log_probs(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        let (past, x) = self.after(prompt, x)?;
+        self.follow(prompt, &past, &x, said, self.0.llm.to_log_probs(said))?.squeeze(2).map_err(Error::from)
+    }
+
+    /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`, for other targets.
+    ///
+    /// Errors: those of [`log_probs`](Self::log_probs).
+    pub fn continuation_logits(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        let (past, x) = self.after(prompt, x)?;
+        self.follow(prompt, &past, &x, said, self.0.llm.to_logits())
+    }
+
+    /// Pixels `(n,3,h,w)` → visual tokens `(n,s,c)`: what the language model reads in place of words, row by row.
+    ///
+    /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    pub fn see(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
+        self.see_patches(prompt, &self.patches(prompt, x)?)
+    }
+
+    /// Pixels `(n,3,h,w)` → patches in the order and layout that transformers calls `pixel_values`, not normalised:
+    /// `(n,t,3·f·p·p)`, f frames of p × p pixels; the frames of a still picture are all the same.
+    ///
+    /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    pub fn patches(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
+        prompt.check(x)?;
+        self.0.eyes.cut(x)
+    }
+
+    /// Patches, or scores over them, `(n,t,3·f·p·p)` → `(n,3,h,w)`: every pixel where it was, its frames added up.
+    ///
+    /// Errors: not as many numbers as the picture's patches have.
+    pub fn put_together(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
+        self.0.eyes.put_together(patches, prompt.size())
+    }
+
+    /// The same as [`see`](Self::see) from patches, as [`patches`](Self::patches) makes them.
+    ///
+    /// Errors: not the picture's patches.
+    pub fn see_patches(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
+        let seen = self.0.eyes.see_patches(patches, prompt.size())?;
+        let wanted = prompt.visual().len();
+        match seen.dims() {
+            [_, tokens, _] if *tokens == wanted => Ok(seen),
+            other => Err(Error::shape("the visual tokens", format!("(n, {wanted}, c)"), other)),
+        }
+    }
+
+    /// Pixels `(n,3,h,w)` → embeddings of all tokens of the prompt, `(n,t,c)`, visual ones among them: what attributions
+    /// over text *and* picture are over.
+    ///
+    /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    pub fn embed(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
+        let around = self.surroundings(prompt)?;
+        let after = self.joined(&around, x, prompt)?;
+        Ok(match &around.before {
+            Some(before) => Tensor::cat(&[&spread(before, after.dim(0)?)?, &after], 1)?,
+            None => after,
+        })
+    }
+
+    /// The baseline's embeddings for a prompt, `(t,c)`: absent words as `baseline` says, and the visual tokens of an absent
+    /// picture, whose pixels `(3,h,w)` are given.
+    ///
+    /// Errors: a token the vocabulary does not have; pixels of another shape.
+    pub fn baseline(&self, prompt: &VisualPrompt, baseline: &Baseline, pixels: &Tensor) -> Result<Tensor> {
+        let words = self.0.llm.baseline(prompt.text(), baseline)?;
+        let seen = self.see(prompt, &pixels.unsqueeze(0)?)?.squeeze(0)?;
+        let (visual, t) = (prompt.visual(), prompt.text().len());
+        let around = [words.narrow(0, 0, visual.start)?, seen, words.narrow(0, visual.end, t - visual.end)?];
+        Ok(Tensor::cat(&around, 0)?)
+    }
+
+    /// Embeddings `(n,t,c)` of all tokens of the prompt → the next token's logits, `(n,v)`.
+    ///
+    /// Errors: x is not `(n,t,c)` with the prompt's t.
+    pub fn logits_from(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
+        prompt.check_tokens(x)?;
+        self.read_last(&prompt.start(), x, 1, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
+    }
+
+    /// Embeddings `(n,t,c)` of all tokens of the prompt → ln p of each token of an answer, `(n,o)`; in nats.
+    ///
+    /// Errors: x is not `(n,t,c)` with the prompt's t; an answer to another prompt.
+    pub fn log_probs_from(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
+        prompt.check_tokens(x)?;
+        self.follow(prompt, &prompt.start(), x, said, self.0.llm.to_log_probs(said))?.squeeze(2).map_err(Error::from)
+    }
+
+    /// Every layer's attention pattern over prompt and answer, `L × (1,h,t,t)`, for the picture as it is. The row that
+    /// predicts token j of the answer is that of the token before it; its columns at [`VisualPrompt::visual`] say how much it
+    /// looks at each visual token.
+    ///
+    /// Errors: an answer to another prompt.
+    pub fn attention(&self, prompt: &VisualPrompt, said: &Continuation) -> Result<Vec<Tensor>> {
+        prompt.check_answer(said)?;
+        let x = self.embed(prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+        let sites: Vec<_> = (0..self.0.llm.layers()).map(Site::Pattern).collect();
+        let mut record = Record::new(&sites);
+        self.0.llm.blocks(self.0.llm.before_last(said, &x)?, &prompt.start(), &mut record)?;
+        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+    }
+
+    /// What stands before the picture to be explained, read once, and what follows with the pixels' visual tokens, `(n,·,c)`.
+    fn after(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<(Past, Tensor)> {
+        let around = self.surroundings(prompt)?;
+        Ok((around.past.clone(), self.joined(&around, x, prompt)?))
+    }
+
+    /// The pixels' visual tokens and the embeddings of what follows them.
+    fn joined(&self, around: &Surroundings, x: &Tensor, prompt: &VisualPrompt) -> Result<Tensor> {
+        let seen = self.see(prompt, x)?;
+        match &around.after {
+            Some(after) => Ok(Tensor::cat(&[&seen, &spread(after, seen.dim(0)?)?], 1)?),
+            None => Ok(seen),
+        }
+    }
+
+    /// What surrounds the picture to be explained; worked out once for each prompt.
+    fn surroundings(&self, prompt: &VisualPrompt) -> Result<Surroundings> {
+        prompt.surroundings(|text: &Text| {
+            let mut x = self.0.llm.embed(text)?;
+            for (picture, tokens) in prompt.others()? {
+                let seen = self.0.eyes.see(&picture.unsqueeze(0)?)?.squeeze(0)?;
+                x = x.slice_assign(&[tokens, 0..seen.dim(1)?], &seen)?;
+            }
+            let (visual, t) = (prompt.visual(), text.len());
+            let some = |start: usize, end: usize| -> Result<Option<Tensor>> {
+                Ok((start < end).then(|| x.narrow(0, start, end - start)?.unsqueeze(0)).transpose()?)
+            };
+            let (before, after) = (some(0, visual.start)?, some(visual.end, t)?);
+            let past = match &before {
+                Some(before) => self.0.llm.extend(&prompt.start(), before)?.1,
+                None => prompt.start(),
+            };
+            Ok(Surroundings { before, past, after })
+        })
+    }
+
+    /// The model where an answer is predicted, after the embeddings `(n,·,c)` of what follows a past.
+    fn follow(
+        &self,
+        prompt: &VisualPrompt,
+        past: &Past,
+        x: &Tensor,
+        said: &Continuation,
+        tail: Vec<Stage>,
+    ) -> Result<Tensor> {
+        prompt.check_answer(said)?;
+        let start = x.dim(1)? - 1;
+        let x = self.0.llm.before_last(said, x)?;
+        self.0.llm.run(past, &x, &vec![start; x.dim(0)?], said.len(), tail)
+    }
+
+    /// The last `count` tokens.
+    fn read_last(&self, past: &Past, x: &Tensor, count: usize, tail: Vec<Stage>) -> Result<Tensor> {
+        let (n, t, _) = x.dims3()?;
+        self.0.llm.run(past, x, &vec![t - count; n], count, tail)
+    }
+}
+
+/// `(1,t,c) → (n,t,c)`.
+fn spread(x: &Tensor, n: usize) -> Result<Tensor> {
+    let (_, t, c) = x.dims3()?;
+    Ok(x.broadcast_as((n, t, c))?.contiguous()?)
+}

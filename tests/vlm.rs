@@ -1,0 +1,179 @@
+//! Vision-language models: pixels in, the logit of an answer's token out.
+
+use pellucid::prelude::*;
+
+const FOLDERS: [&str; 2] = ["qwen2_vl", "qwen2_5_vl"];
+
+fn reference(model: &str) -> Result<Vlm> {
+    let folder = format!("{}/tests/reference/models/{model}", env!("CARGO_MANIFEST_DIR"));
+    Vlm::load_with(&folder, &Load::f64())
+}
+
+/// Waves, `height` by `width` pixels.
+fn waves(height: usize, width: usize) -> Result<Image> {
+    let wave = |i: usize| 0.5 + 0.4 * (0.7 * (i % width) as f64 + 0.3 * (i / width) as f64).sin();
+    Image::from_pixels(
+        &Tensor::from_iter((0..3 * height * width).map(wave), &Device::Cpu)?.reshape((3, height, width))?,
+    )
+}
+
+fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok((a - b)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar()?)
+}
+
+#[test]
+fn pixels_reach_the_logit_and_their_gradients_are_right() -> Result<()> {
+    for model in FOLDERS {
+        let vlm = reference(model)?;
+        let prompt = vlm.ask("What is in the image?", &waves(32, 48)?)?;
+        let x = prompt.pixels()?;
+        let f = |x: &Tensor| Target::Logit(7).of(&vlm.logits(&prompt, x)?);
+        let gradient = grad_at(f, &x.unsqueeze(0)?)?.squeeze(0)?;
+        let step = 2e-6;
+        for seed in 1..4 {
+            let way = pellucid::baseline::noise(&x, 0.0, 1.0, seed)?;
+            let at = |by: f64| -> Result<f64> { Ok(f(&(&x + (&way * by)?)?.unsqueeze(0)?)?.get(0)?.to_scalar()?) };
+            let difference = (at(step)? - at(-step)?) / (2.0 * step);
+            let slope: f64 = (&gradient * &way)?.sum_all()?.to_scalar()?;
+            assert!((slope - difference).abs() < 1e-6 * (1.0 + difference.abs()), "{model}: {slope} and {difference}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn patches_are_the_pixels_in_another_order() -> Result<()> {
+    for model in FOLDERS {
+        let vlm = reference(model)?;
+        let prompt = vlm.ask("What?", &waves(64, 32)?)?;
+        let x = prompt.pixels()?.unsqueeze(0)?;
+        let patches = vlm.patches(&prompt, &x)?;
+        assert_eq!(patches.elem_count(), 2 * x.elem_count(), "both frames of a still picture");
+        assert_eq!(largest_difference(&vlm.put_together(&prompt, &patches)?, &(&x * 2.0)?)?, 0.0);
+        assert!(largest_difference(&vlm.see(&prompt, &x)?, &vlm.see_patches(&prompt, &patches)?)? == 0.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn all_roads_lead_to_the_same_logits() -> Result<()> {
+    for model in FOLDERS {
+        let vlm = reference(model)?;
+        let prompt = vlm.ask("What is in the image?", &waves(48, 48)?)?;
+        let said = vlm.continuation(&prompt, "A cat.")?;
+        let x = prompt.pixels()?;
+        let x = Tensor::stack(&[&x, &(&x * 0.5)?, &x.zeros_like()?], 0)?;
+        let embeddings = vlm.embed(&prompt, &x)?;
+        assert_eq!(embeddings.dim(1)?, prompt.text().len());
+        let by_pixels = vlm.log_probs(&prompt, &said, &x)?;
+        assert!(largest_difference(&by_pixels, &vlm.log_probs_from(&prompt, &said, &embeddings)?)? < 1e-9);
+        assert!(largest_difference(&vlm.logits(&prompt, &x)?, &vlm.logits_from(&prompt, &embeddings)?)? < 1e-9);
+
+        // one picture at a time, with a graph, from the beginning
+        let one = Var::from_tensor(&x.narrow(0, 1, 1)?)?;
+        let tracked = vlm.log_probs(&prompt, &said, one.as_tensor())?;
+        assert!(largest_difference(&tracked, &by_pixels.narrow(0, 1, 1)?)? < 1e-9);
+
+        let logits = vlm.continuation_logits(&prompt, &said, &x)?;
+        assert!(largest_difference(&logits.narrow(1, 0, 1)?.squeeze(1)?, &vlm.logits(&prompt, &x)?)? < 1e-9);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_written_is_what_is_most_probable() -> Result<()> {
+    for model in FOLDERS {
+        let vlm = reference(model)?;
+        let prompt = vlm.ask("Describe it.", &waves(48, 32)?)?;
+        let said = vlm.generate(&prompt, &Sampling::greedy(5))?;
+        let logits = vlm.continuation_logits(&prompt, &said, &prompt.pixels()?.unsqueeze(0)?)?;
+        let best: Vec<u32> = logits.argmax(2)?.squeeze(0)?.to_vec1()?;
+        assert_eq!(best, said.ids(), "{model}: cached writing and one forward differ");
+    }
+    Ok(())
+}
+
+#[test]
+fn attention_to_the_picture_is_a_part_of_each_row() -> Result<()> {
+    let vlm = reference("qwen2_vl")?;
+    let prompt = vlm.ask("What is in the image?", &waves(32, 48)?)?;
+    let said = vlm.continuation(&prompt, "A cat.")?;
+    let patterns = vlm.attention(&prompt, &said)?;
+    let t = prompt.text().len() + said.len() - 1;
+    assert_eq!(patterns[0].dims(), [1, 4, t, t]);
+    let row = patterns[1].mean(1)?.i((0, prompt.text().len() - 1))?;
+    let map = prompt.on_grid(&row)?;
+    assert_eq!(map.dims(), prompt.grid());
+    let (all, seen): (f64, f64) = (row.sum_all()?.to_scalar()?, map.sum_all()?.to_scalar()?);
+    assert!((all - 1.0).abs() < 1e-9 && seen > 0.0 && seen < 1.0, "{all} and {seen}");
+    Ok(())
+}
+
+#[test]
+fn text_and_picture_share_one_law() -> Result<()> {
+    let vlm = reference("qwen2_vl")?;
+    let prompt = vlm.ask("What is in the image?", &waves(32, 32)?)?;
+    let pixels = prompt.pixels()?;
+    let x = vlm.embed(&prompt, &pixels.unsqueeze(0)?)?.squeeze(0)?;
+    let absent = vlm.baseline(&prompt, &Baseline::mean(), &pixels.zeros_like()?)?;
+    let f = |x: &Tensor| Target::Logit(7).of(&vlm.logits_from(&prompt, x)?);
+    let raw = integrated_gradients(f, &x, &absent, &Steps::gauss_legendre(64))?;
+    let why = raw.clone().over_prompt(&prompt)?;
+    assert!((why.sum() - raw.sum()).abs() < 1e-9 && why.completeness == raw.completeness);
+    let picture = why.tokens().iter().position(|token| token.text == "⟨picture⟩").unwrap();
+    let map = raw.within_picture(&prompt)?;
+    assert_eq!(map.scores.len(), prompt.visual().len());
+    assert!((map.sum() - why.scores[picture]).abs() < 1e-9 && map.completeness.is_none());
+    Ok(())
+}
+
+#[test]
+fn pictures_of_any_size_are_read_in_whole_cells() -> Result<()> {
+    let vlm = reference("qwen2_vl")?;
+    for (height, width) in [(1, 1), (17, 90), (100, 33), (16, 16)] {
+        let prompt = vlm.ask("What?", &waves(height, width)?)?;
+        let [rows, columns] = prompt.grid();
+        assert_eq!([prompt.picture().height(), prompt.picture().width()], [16 * rows, 16 * columns]);
+        assert_eq!(prompt.visual().len(), rows * columns);
+    }
+    let ribbon = vlm.ask("What?", &waves(1, 300)?).unwrap_err().to_string();
+    assert!(ribbon.contains("300 × 1") && ribbon.contains("cut out a part"), "{ribbon}");
+    Ok(())
+}
+
+#[test]
+fn prompts_that_do_not_fit_are_explained() -> Result<()> {
+    let vlm = reference("qwen2_vl")?;
+    let picture = waves(32, 32)?;
+    let slot = "<|vision_start|><|image_pad|><|vision_end|>";
+    let of = |text: &str, pictures: &[Image]| vlm.read(text, pictures).map(|_| ()).unwrap_err().to_string();
+    assert!(of("What?", &[picture.clone()]).contains("0 places for pictures"));
+    assert!(of(slot, &[]).contains("1 places for pictures"), "{}", of(slot, &[]));
+    assert!(of("<|vision_start|>What?", &[picture.clone()]).contains("without its"));
+    let by_hand = of(&format!("{slot}What? <|image_pad|>"), &[picture.clone()]);
+    assert!(by_hand.contains("cannot be written by hand"), "{by_hand}");
+
+    let prompt = vlm.ask("What?", &picture)?;
+    let wrong = vlm.logits(&prompt, &Tensor::zeros((1, 3, 16, 16), DType::F64, &Device::Cpu)?).unwrap_err();
+    assert!(wrong.to_string().contains("(n, 3, 32, 32)"), "{wrong}");
+    let other = vlm.ask("Who?", &picture)?;
+    let said = vlm.continuation(&other, "A cat.")?;
+    let wrong = vlm.log_probs(&prompt, &said, &prompt.pixels()?.unsqueeze(0)?).unwrap_err();
+    assert!(wrong.to_string().contains("another prompt"), "{wrong}");
+    assert!(prompt.explaining(1).is_err());
+    Ok(())
+}
+
+#[test]
+fn of_two_pictures_one_is_explained() -> Result<()> {
+    let vlm = reference("qwen2_vl")?;
+    let (slot, left, right) = ("<|vision_start|><|image_pad|><|vision_end|>", waves(32, 48)?, waves(48, 32)?);
+    let both = vlm.read(format!("{slot} and {slot}: what?"), &[left, right])?;
+    let second = both.explaining(1)?;
+    assert_eq!([both.grid(), second.grid()], [[2, 3], [3, 2]]);
+    let at = |prompt: &VisualPrompt| vlm.logits(prompt, &prompt.pixels()?.unsqueeze(0)?);
+    assert!(largest_difference(&at(&both)?, &at(&second)?)? < 1e-9, "the same prompt, seen from either picture");
+    let black = vlm.logits(&second, &second.pixels()?.zeros_like()?.unsqueeze(0)?)?;
+    assert!(largest_difference(&at(&both)?, &black)? > 1e-6);
+    Ok(())
+}
