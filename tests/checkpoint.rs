@@ -340,6 +340,24 @@ fn the_hub_is_asked_once_with_revision_and_token_and_the_cache_serves_offline() 
 }
 
 #[test]
+fn the_hub_serves_the_shards_of_pytorch_as_well() -> Result<()> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pytorch");
+    let (folder, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
+    for name in ["config.json", "vocab.txt"] {
+        fs::copy(fixtures.join("model").join(name), folder.path().join(name))?;
+    }
+    for shard in fs::read_dir(fixtures.join("shards"))? {
+        let shard = shard?;
+        fs::copy(shard.path(), folder.path().join(shard.file_name()))?;
+    }
+    let hub = StandIn::serve(folder.path().to_owned())?;
+    let home = home.path().to_string_lossy().into_owned();
+    let said = load_elsewhere("someone/pickled", &[("HF_ENDPOINT", &hub.url), ("HF_HOME", &home)])?;
+    assert!(said.contains(&format!("loaded {:?}", logits(&open(&fixtures.join("model"))?)?)), "{said}");
+    Ok(())
+}
+
+#[test]
 fn no_network_no_model_and_no_permission_are_told_apart() -> Result<()> {
     let (empty, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let hub = StandIn::serve(empty.path().to_owned())?;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use super::chat::ChatTemplate;
 use super::gguf::Gguf;
 use super::hub::HubModel;
+use super::pytorch::Pytorch;
 use super::text::Tokenizer;
 use super::weights::Weights;
 use crate::{Error, Result, zoo};
@@ -166,7 +167,7 @@ impl Checkpoint {
         }
     }
 
-    /// The tokenizer, from `tokenizer.json` or else from `vocab.txt`.
+    /// The tokenizer, from `tokenizer.json`, or else from `vocab.txt`, or else from `qwen.tiktoken`.
     pub fn tokenizer(&self) -> Result<Tokenizer> {
         let broken = |name: &str, error: Error| Error::file(self.place(name), format!("not a tokenizer: {error}"));
         if let Some(json) = self.file("tokenizer.json")? {
@@ -175,12 +176,15 @@ impl Checkpoint {
         if let Files::Gguf(gguf, _) = &self.files {
             return Tokenizer::from_json(gguf.tokenizer()?.to_string().as_bytes());
         }
-        let why = "and no vocab.txt either: without one of them text cannot be turned into tokens. Copy it from where the \
-                   weights came from";
-        let Some(vocab) = self.file("vocab.txt")? else {
-            return Err(self.lacks("tokenizer.json", why));
-        };
-        Tokenizer::from_vocab(&vocab, self.lowercases()?).map_err(|error| broken("vocab.txt", error))
+        if let Some(vocab) = self.file("vocab.txt")? {
+            return Tokenizer::from_vocab(&vocab, self.lowercases()?).map_err(|error| broken("vocab.txt", error));
+        }
+        if let Some(ranks) = self.file("qwen.tiktoken")? {
+            return Tokenizer::from_tiktoken(&ranks).map_err(|error| broken("qwen.tiktoken", error));
+        }
+        let why = "and no vocab.txt either, nor qwen.tiktoken: without one of them text cannot be turned into tokens. Copy \
+                   it from where the weights came from";
+        Err(self.lacks("tokenizer.json", why))
     }
 
     /// Whether `tokenizer_config.json` asks for lower-casing; BERT's default is yes.
@@ -213,62 +217,99 @@ impl Checkpoint {
         Ok(template.map(|template| ChatTemplate::new(template, &config)))
     }
 
-    /// The weights, from `model.safetensors` or its shards, converted to the precision asked for.
+    /// The weights, from `model.safetensors`, its shards, `pytorch_model.bin` or its shards, converted to the precision asked
+    /// for.
     ///
-    /// Errors: no weights, or a file that is truncated or no safetensors.
+    /// Errors: no weights, or a file that is truncated or of another format.
     pub(crate) fn weights(&self) -> Result<Weights> {
         self.weights_in(SINGLE)
     }
 
     /// The same where another file may hold them: that one if it is there.
     pub(crate) fn weights_in(&self, single: &str) -> Result<Weights> {
-        let Load { dtype, device, .. } = &self.load;
-        if let Files::Gguf(gguf, _) = &self.files {
-            if self.load.shuffled.is_some() {
-                return Err(Error::argument("packed weights cannot be shuffled: load the model from safetensors"));
-            }
-            return Ok(Weights::packed(gguf.clone(), *dtype, device.clone()));
-        }
-        if let Files::Embedded(_) = self.files {
-            let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
-            let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
-            let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), *dtype, device)?;
-            return Ok(Weights::new(builder, names, self.place(SINGLE)).shuffled(self.load.shuffled));
-        }
-        let shards = match self.path(single)?.map_or_else(|| self.path(SINGLE), |path| Ok(Some(path)))? {
-            Some(path) => vec![path],
-            None => self.shards()?,
+        let weights = match &self.files {
+            Files::Gguf(gguf, _) => return self.packed(gguf),
+            Files::Embedded(_) => self.embedded(),
+            Files::Folder(_) | Files::Hub(_) => self.on_disk(single),
         };
+        Ok(weights?.shuffled(self.load.shuffled))
+    }
+
+    /// Those of a GGUF file.
+    fn packed(&self, gguf: &Gguf) -> Result<Weights> {
+        match self.load.shuffled {
+            Some(_) => Err(Error::argument("packed weights cannot be shuffled: load the model from safetensors")),
+            None => Ok(Weights::packed(gguf.clone(), self.load.dtype, self.load.device.clone())),
+        }
+    }
+
+    /// Those that came with the crate.
+    fn embedded(&self) -> Result<Weights> {
+        let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
+        let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
+        let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), self.load.dtype, &self.load.device)?;
+        Ok(Weights::new(builder, names, self.place(SINGLE)))
+    }
+
+    /// Files of their own: safetensors if there are any, PyTorch's if not.
+    fn on_disk(&self, single: &str) -> Result<Weights> {
+        if let Some(files) = self.whole_or_shards(&[single, SINGLE], INDEX)? {
+            return self.safetensors(&files);
+        }
+        let why = "nor model.safetensors, nor pytorch_model.bin, nor that one's index. Weights in other formats can be \
+                   converted with transformers: `model.save_pretrained(folder)`";
+        let files = self.whole_or_shards(&[PYTORCH], PYTORCH_INDEX)?.ok_or_else(|| self.lacks(INDEX, why))?;
+        let Load { dtype, device, .. } = &self.load;
+        Ok(Weights::pytorch(Pytorch::open(files)?, self.place(PYTORCH), *dtype, device.clone()))
+    }
+
+    /// Those of one or several safetensors files.
+    fn safetensors(&self, files: &[PathBuf]) -> Result<Weights> {
         let mut names = Vec::new();
-        for shard in &shards {
-            names.extend(names_in(shard)?);
+        for file in files {
+            names.extend(names_in(file)?);
         }
         // SAFETY: the files are mapped read-only while tensors are copied out of them; like every reader of mapped
         // weights, this relies on nobody rewriting them meanwhile.
-        let builder = unsafe { VarBuilder::from_mmaped_safetensors(&shards, *dtype, device) };
-        let builder = builder.map_err(|error| broken_weights(shards[0].clone(), error))?;
-        Ok(Weights::new(builder, names, self.place(SINGLE)).shuffled(self.load.shuffled))
+        let builder = unsafe { VarBuilder::from_mmaped_safetensors(files, self.load.dtype, &self.load.device) };
+        let builder = builder.map_err(|error| broken_weights(self.place(SINGLE), error))?;
+        Ok(Weights::new(builder, names, self.place(SINGLE)))
     }
 
-    /// The files listed in `model.safetensors.index.json`.
-    fn shards(&self) -> Result<Vec<PathBuf>> {
-        const INDEX: &str = "model.safetensors.index.json";
+    /// The first of these files that is there, or else those that an index lists; `None` if there is no index either.
+    fn whole_or_shards(&self, names: &[&str], index: &str) -> Result<Option<Vec<PathBuf>>> {
+        for name in names {
+            if let Some(path) = self.path(name)? {
+                return Ok(Some(vec![path]));
+            }
+        }
+        self.file(index)?.map(|bytes| self.shards(index, &bytes)).transpose()
+    }
+
+    /// The files listed in an index.
+    fn shards(&self, name: &str, bytes: &[u8]) -> Result<Vec<PathBuf>> {
         #[derive(serde::Deserialize)]
         struct Index {
             weight_map: std::collections::BTreeMap<String, String>,
         }
-        let why = "nor model.safetensors. Weights in other formats can be converted with transformers: \
-                   `model.save_pretrained(folder)`";
-        let bytes = self.required(INDEX, why)?;
-        let index: Index = serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(INDEX), error))?;
+        let index: Index = serde_json::from_slice(bytes).map_err(|error| Error::file(self.place(name), error))?;
         let files: std::collections::BTreeSet<_> = index.weight_map.into_values().collect();
-        let missing = |name: &str| self.lacks(name, &format!("but {INDEX} lists this shard: download it again"));
-        files.iter().map(|name| self.path(name)?.ok_or_else(|| missing(name))).collect()
+        let missing = |file: &str| self.lacks(file, &format!("but {name} lists this shard: download it again"));
+        files.iter().map(|file| self.path(file)?.ok_or_else(|| missing(file))).collect()
     }
 }
 
 /// Where weights are, unless they are in several files.
 const SINGLE: &str = "model.safetensors";
+
+/// What says in which of several files they are.
+const INDEX: &str = "model.safetensors.index.json";
+
+/// Where PyTorch's own format has them.
+const PYTORCH: &str = "pytorch_model.bin";
+
+/// The same for several files of that format.
+const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// A template, or the one called `default` of several.
 fn named_template(config: &serde_json::Value) -> Option<String> {

@@ -10,6 +10,7 @@ use candle_core::quantized::QTensor;
 use candle_core::quantized::gguf_file::{Content, Value};
 use serde_json::{Map, Value as Json, json};
 
+use super::split::split;
 use crate::{Error, Result};
 
 /// An open GGUF file.
@@ -214,21 +215,6 @@ fn unreadable(path: &Path, error: &candle_core::Error) -> Error {
             false => format!("not a whole GGUF file ({said}): it is truncated or of another format; fetch it again"),
         },
     )
-}
-
-/// How text is cut before byte-level BPE, by the name GGUF has for the rules.
-fn split(rules: &str) -> Option<Json> {
-    const LLAMA: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    const QWEN: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-    let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex});
-    let pattern = match rules {
-        "llama-bpe" => LLAMA,
-        "qwen2" => QWEN,
-        "default" | "gpt-2" => return Some(bytes(true)),
-        _ => return None,
-    };
-    let split = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
-    Some(json!({"type": "Sequence", "pretokenizers": [split, bytes(false)]}))
 }
 
 /// `blk.3.attn_q.weight` → `model.layers.3.self_attn.q_proj.weight`.

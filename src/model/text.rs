@@ -246,7 +246,8 @@ impl Tokenizer {
         Ok(Self::unlimited(engine))
     }
 
-    fn unlimited(mut engine: Engine) -> Self {
+    /// From an engine, whose limits are taken away.
+    pub(super) fn unlimited(mut engine: Engine) -> Self {
         engine.with_padding(None);
         // Taking a limit away cannot fail: only setting one can.
         let _ = engine.with_truncation(None);

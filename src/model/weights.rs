@@ -13,6 +13,7 @@ use rand_chacha::ChaCha8Rng;
 use super::blocks::{LayerNorm, Linear, RmsNorm, Weight};
 use super::embedding::Embedding;
 use super::gguf::Gguf;
+use super::pytorch::Pytorch;
 use crate::{Error, Result};
 
 /// A checkpoint's tensors, by name.
@@ -31,6 +32,8 @@ pub(crate) struct Weights {
 #[derive(Clone)]
 enum Store {
     Safetensors(VarBuilder<'static>),
+    /// To be converted to a precision.
+    Pytorch(Pytorch, DType, Device),
     /// Packed, to be unpacked to a precision.
     Gguf(Gguf, DType, Device),
 }
@@ -39,6 +42,12 @@ impl Weights {
     /// Of safetensors files.
     pub fn new(builder: VarBuilder<'static>, names: Vec<String>, file: PathBuf) -> Self {
         Self { store: Store::Safetensors(builder), names: names.into_iter().collect(), file, prefix: "", shuffle: None }
+    }
+
+    /// Of PyTorch's own files, converted to a precision where they are needed.
+    pub fn pytorch(pytorch: Pytorch, file: PathBuf, dtype: DType, device: Device) -> Self {
+        let names = pytorch.names().collect();
+        Self { store: Store::Pytorch(pytorch, dtype, device), names, file, prefix: "", shuffle: None }
     }
 
     /// Of a GGUF file, unpacked to a precision where they are needed.
@@ -141,16 +150,25 @@ impl Weights {
         match &self.store {
             Store::Safetensors(builder) => {
                 let tensor = builder.get_unchecked(spelling).map_err(|error| Error::file(&self.file, error))?;
-                Ok(Weight::Dense(match self.shuffle {
-                    Some(seed) => shuffled(&tensor, spelling, seed)?,
-                    None => tensor.contiguous()?,
-                }))
+                self.in_order(&tensor, spelling)
+            }
+            Store::Pytorch(pytorch, dtype, device) => {
+                let tensor = pytorch.tensor(spelling, *dtype, device)?.ok_or_else(|| self.missing(spelling))?;
+                self.in_order(&tensor, spelling)
             }
             Store::Gguf(gguf, dtype, device) => {
                 let packed = Weight::Quantised(Arc::new(gguf.tensor(spelling, device)?), *dtype);
                 if packed.is_packed() { Ok(packed) } else { Ok(Weight::Dense(packed.dense()?)) }
             }
         }
+    }
+
+    /// A tensor's numbers one after another, as they are or as they were asked to be shuffled.
+    fn in_order(&self, tensor: &Tensor, spelling: &str) -> Result<Weight> {
+        Ok(Weight::Dense(match self.shuffle {
+            Some(seed) => shuffled(tensor, spelling, seed)?,
+            None => tensor.contiguous()?,
+        }))
     }
 
     /// `name.weight (v,c)`, a vocabulary's embeddings.
