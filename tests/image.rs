@@ -114,6 +114,20 @@ fn pictures_stand_upright_however_the_camera_was_held() -> Result<()> {
     Ok(())
 }
 
+/// Written by Pillow 12: the four quarters in printers' colours, and as the first frame of films whose second is black.
+#[test]
+fn printers_colours_are_read_and_of_films_the_first_frame() -> Result<()> {
+    let of = |name: &str| Image::open(format!("{}/tests/image/{name}", env!("CARGO_MANIFEST_DIR")));
+    for name in ["cmyk.jpg", "animated.webp", "animated.png"] {
+        let picture = of(name)?;
+        assert_eq!((picture.width(), picture.height()), (32, 16), "{name}");
+        assert_eq!(seen(&picture)?, "rgbw", "{name}");
+    }
+    let error = of("animated.gif").unwrap_err().to_string();
+    assert!(error.contains("animated.gif") && error.contains("PNG, JPEG and WebP"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn pictures_of_any_proportion() -> Result<()> {
     for (width, height) in [(1, 1), (3000, 1), (1, 3000), (1000, 3)] {

@@ -22,22 +22,15 @@ fn meets_the_numbers_of_others() {
     assert_eq!(report.failed, 0, "{} cases failed; see the lines with FAIL above", report.failed);
 }
 
-const VISION_LANGUAGE: &str = "vision-language models";
 const CONTEXT: &str = "ContextCite";
 const LIBRA: &str = "LibraGrad";
 const RULES: &str = "DeepLift, LRP, Grad-CAM, conductance, internal influence";
 const METRICS: &str = "metrics: infidelity and sensitivity";
 const NEVER: &str = "a slip of the original code, which is not to be copied";
 
-const QWEN: &[&str] = &["Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration"];
-
 /// Kinds of cases whose methods or models the crate does not have yet.
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
-    Pending("pixel_ig", On(QWEN), VISION_LANGUAGE),
-    Pending("pixel_ig_patches", All, VISION_LANGUAGE),
-    Pending("forward_vlm", All, VISION_LANGUAGE),
-    Pending("qwen_vl", All, VISION_LANGUAGE),
     Pending("context_cite", All, CONTEXT),
     Pending("cc_mask", All, CONTEXT),
     Pending("cc_aggregate", All, CONTEXT),

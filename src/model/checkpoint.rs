@@ -199,6 +199,13 @@ impl Checkpoint {
         serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
     }
 
+    /// `generation_config.json`, `null` if there is none.
+    pub(crate) fn generation_config(&self) -> Result<serde_json::Value> {
+        const FILE: &str = "generation_config.json";
+        let Some(bytes) = self.file(FILE)? else { return Ok(serde_json::Value::Null) };
+        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
+    }
+
     /// How conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` or a GGUF file's header says.
     pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         const FILE: &str = "chat_template.jinja";
@@ -212,7 +219,10 @@ impl Checkpoint {
                 Some(text.map_err(|error| Error::file(self.place(FILE), error))?)
             }
             (None, Files::Gguf(gguf, _)) => gguf.chat_template(),
-            (None, _) => named_template(&config["chat_template"]),
+            (None, _) => match self.generation_config()?["chat_format"] == "chatml" {
+                true => Some(CHATML.into()),
+                false => named_template(&config["chat_template"]),
+            },
         };
         Ok(template.map(|template| ChatTemplate::new(template, &config)))
     }
@@ -310,6 +320,10 @@ const PYTORCH: &str = "pytorch_model.bin";
 
 /// The same for several files of that format.
 const PYTORCH_INDEX: &str = "pytorch_model.bin.index.json";
+
+/// The format that the first Qwen's chat models name in place of a template.
+const CHATML: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n{% endif %}\
+{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
 
 /// A template, or the one called `default` of several.
 fn named_template(config: &serde_json::Value) -> Option<String> {

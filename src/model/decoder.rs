@@ -10,9 +10,6 @@ mod prefix;
 
 use std::sync::Arc;
 
-use candle_core::{D, IndexOp, Tensor};
-use serde::Deserialize;
-
 pub(super) use self::config::Config;
 use self::config::OneOrMany;
 pub use self::generate::Sampling;
@@ -28,6 +25,7 @@ use super::text::{Continuation, Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
+use candle_core::{D, IndexOp, Tensor};
 
 /// A causal language model of any size: Llama 2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, in safetensors or GGUF.
 ///
@@ -109,17 +107,18 @@ impl CausalLm {
                   model or a classifier, and no causal language model",
             ));
         }
+        let tokenizer = checkpoint.tokenizer()?;
         let model = Model {
             name: checkpoint.name().into(),
             kind,
-            tokenizer: checkpoint.tokenizer()?,
             template: checkpoint.chat_template()?,
             blocks: (0..config.num_hidden_layers)
                 .map(|l| block(&weights, names, &config, &rope, l))
                 .collect::<Result<_>>()?,
             norm: weights.rms_norm(names.norm, c, config.rms_norm_eps)?,
             vocabulary: if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? },
-            end_of_text: end_of_text(checkpoint, &config)?,
+            end_of_text: end_of_text(checkpoint, &config, &tokenizer)?,
+            tokenizer,
             bytes: 0,
             words,
             config,
@@ -387,19 +386,15 @@ fn rope_factors(weights: &Weights, config: &Config) -> Result<Option<Vec<f64>>> 
     weights.contains(NAME).then(|| numbers(&weights.get(config.head_dim() / 2, NAME)?)).transpose()
 }
 
-/// The tokens that end a text: generation_config.json's, or else config.json's.
-fn end_of_text(checkpoint: &Checkpoint, config: &Config) -> Result<Vec<u32>> {
-    #[derive(Deserialize)]
-    struct Generation {
-        #[serde(default)]
-        eos_token_id: OneOrMany,
+/// The tokens that end a text: generation_config.json's, or else config.json's; in a chat format, also the one that ends a turn.
+fn end_of_text(checkpoint: &Checkpoint, config: &Config, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let generation = checkpoint.generation_config()?;
+    let given: OneOrMany = serde_json::from_value(generation["eos_token_id"].clone()).unwrap_or_default();
+    let ids = if given.ids().is_empty() { config.end_of_text() } else { given.ids() };
+    match generation["chat_format"] == "chatml" {
+        true => Ok([ids, vec![tokenizer.id("<|im_end|>")?]].concat()),
+        false => Ok(ids),
     }
-    const FILE: &str = "generation_config.json";
-    let Some(bytes) = checkpoint.file(FILE)? else { return Ok(config.end_of_text()) };
-    let generation: Generation =
-        serde_json::from_slice(&bytes).map_err(|error| Error::file(checkpoint.place(FILE), error))?;
-    let ids = generation.eos_token_id.ids();
-    Ok(if ids.is_empty() { config.end_of_text() } else { ids })
 }
 
 /// What the weights are called.

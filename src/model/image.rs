@@ -12,7 +12,8 @@ use crate::{Error, Result};
 
 /// A picture of 8-bit red, green and blue, upright. Cheap to clone.
 ///
-/// Read from PNG, JPEG or WebP: grey becomes colour, 16 bits become 8, what is transparent is laid on white, and a camera's
+/// Read from PNG, JPEG or WebP: grey and printers' colours (CMYK) become red, green and blue, 16 bits become 8, of a film the first
+/// frame is taken, what is transparent is laid on white, and a camera's
 /// note about rotation (EXIF) is carried out. (Pillow's `convert("RGB")`, which Python's pipelines use, drops transparency
 /// instead, and a model sees whatever colour was hidden under it.)
 #[derive(Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use candle_core::{D, Tensor};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::blocks::{Activation, Chain, Linear, Stage};
+use super::blocks::{Activation, Chain, Linear, Stage, at_least_single};
 use super::checkpoint::Checkpoint;
 use super::decoder::Places;
 use super::encoder::{Encoder, Form, Names, Qkv};
@@ -213,7 +213,8 @@ impl Resampler {
         let keys = by_head(both.narrow(2, 0, wide / 2)?.broadcast_add(&self.key_places)?)?;
         let values = by_head(both.narrow(2, wide / 2, wide / 2)?.contiguous()?)?;
         let scores = self.queries.broadcast_matmul(&keys.t()?)?;
-        let mixed = candle_nn::ops::softmax(&scores, D::Minus1)?.matmul(&values)?;
+        let pattern = candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(scores.dtype())?;
+        let mixed = pattern.matmul(&values)?;
         self.out.forward(&mixed.transpose(1, 2)?.reshape((n, q, h * HEAD))?, None, &mut Clear)
     }
 }

@@ -61,10 +61,9 @@ impl VisualPrompt {
         dtype: DType,
     ) -> Result<Self> {
         let counts: Vec<usize> = grids.iter().map(|grid| grid.iter().product()).collect();
-        let source = String::from_utf8_lossy(text); // what is not UTF-8, the tokenizer will refuse
-        let spelled = match source {
-            std::borrow::Cow::Borrowed(source) => filled(source, slot, &counts)?.into_bytes(),
-            std::borrow::Cow::Owned(_) => text.to_vec(),
+        let spelled = match std::str::from_utf8(text) {
+            Ok(text) => filled(text, slot, &counts)?.into_bytes(),
+            Err(_) => text.to_vec(), // which the tokenizer refuses
         };
         let text = tokenizer.read_plain(spelled)?;
         let runs = runs(&text.ids(), tokenizer.id(slot.pad)?);

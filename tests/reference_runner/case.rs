@@ -4,8 +4,9 @@ use std::any::Any;
 use std::collections::BTreeMap;
 
 use candle_core::DType;
+use pellucid::Target;
 use pellucid::model::text::{Text, Tokenizer};
-use pellucid::model::{Bert, CausalLm, Clip, Image, Mixer, Vit};
+use pellucid::model::{Bert, CausalLm, Clip, Image, Mixer, Vit, Vlm};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value as Json};
@@ -130,6 +131,11 @@ impl Run<'_> {
         self.model(Clip::load_with)
     }
 
+    /// The case's model, which sees and speaks.
+    pub fn vlm(&self) -> Fallible<Vlm> {
+        self.model(Vlm::load_with)
+    }
+
     /// The case's model's tokenizer.
     pub fn tokenizer(&self) -> Fallible<Tokenizer> {
         match self.architecture()?.as_str() {
@@ -158,6 +164,17 @@ impl Run<'_> {
 
     fn name(&self) -> Fallible<&str> {
         Ok(self.case.model.as_deref().ok_or("the case names no model")?)
+    }
+
+    /// The logit that the case explains: that of an id, spelled as the case has it.
+    pub fn target(&self, llm: &CausalLm) -> Fallible<Target> {
+        let target = self.count("target")?;
+        match self.word("target_token") {
+            Ok(token) if llm.tokenizer().id(token)? as usize != target => {
+                Err(format!("{target} is not `{token}`").into())
+            }
+            _ => Ok(Target::Logit(target)),
+        }
     }
 
     /// The case's text as a causal language model reads it: exactly the ids and tokens it lists.

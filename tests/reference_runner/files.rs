@@ -6,14 +6,14 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::job::Job;
-use super::{Fallible, captum, kinds, rollout_family};
+use super::{Fallible, captum, kinds, qwen_vl, rollout_family};
 
 /// Every case of a folder.
 pub fn jobs(folder: &Path) -> Vec<Job> {
     let mut jobs = kinds::jobs(folder);
     jobs.extend(lists(folder, "captum_toy_cases.json", "captum_toy", captum::job));
     jobs.extend(contexts(folder));
-    jobs.extend(qwen(folder));
+    jobs.extend(qwen_vl::jobs(folder));
     jobs.extend(strangers(folder));
     jobs
 }
@@ -58,26 +58,6 @@ fn context(case: &Json, topic: &str) -> Job {
     let name = case["id"].as_str().unwrap_or_default();
     let job = Job::broken("cc_rollout", name, format!("the topic `{topic}` is not known"));
     Job { method: topic.into(), ..job }
-}
-
-/// Qwen-VL: a folder per model, with three lists of cases each.
-fn qwen(folder: &Path) -> Vec<Job> {
-    let sets = std::fs::read_dir(folder.join("qwen_vl")).into_iter().flatten().flatten();
-    let mut sets: Vec<_> = sets.map(|set| set.path()).collect();
-    sets.sort();
-    sets.iter().flat_map(|set| qwen_set(set)).collect()
-}
-
-fn qwen_set(set: &Path) -> Vec<Job> {
-    let name = set.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let contents = match json(&set.join("cases.json")) {
-        Some(Ok(contents)) => contents,
-        _ => return vec![Job::broken("qwen_vl", &name, "no readable cases.json".into())],
-    };
-    let count = |list: &str| contents[list].as_array().map_or(0, Vec::len);
-    let numbered = |list: &'static str| (0..count(list)).map(move |i| format!("{list}/{i}"));
-    let cases = ["cases", "tokenizer_cases", "resize_cases"].into_iter().flat_map(numbered);
-    cases.map(|case| Job::broken("qwen_vl", &format!("{name}/{case}"), "not known".into())).collect()
 }
 
 /// Files that look like cases and that nobody here reads.

@@ -9,8 +9,6 @@ use super::check::Check;
 pub struct Job {
     pub kind: String,
     pub name: String,
-    /// The model's architecture, if it has a model.
-    pub architecture: String,
     /// The method or variant in the file's words, if it names one.
     pub method: String,
     /// Runs it.
@@ -18,10 +16,9 @@ pub struct Job {
 }
 
 impl Job {
-    /// A case without architecture or method.
+    /// A case that names no method.
     pub fn new(kind: &str, name: &str, work: impl Fn() -> Fallible<Vec<Check>> + 'static) -> Self {
-        let (architecture, method) = Default::default();
-        Self { kind: kind.into(), name: name.into(), architecture, method, work: Box::new(work) }
+        Self { kind: kind.into(), name: name.into(), method: String::new(), work: Box::new(work) }
     }
 
     /// A case that cannot even be read.

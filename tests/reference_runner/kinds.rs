@@ -13,7 +13,10 @@ use super::check::Check;
 use super::job::Job;
 use super::suite::Suite;
 use super::value::Value;
-use super::{Fallible, bert, causal, clip, continuation, files, last_logit, rollout, sentence, tokens, units, vision};
+use super::{
+    Fallible, bert, causal, clip, continuation, files, last_logit, rollout, sentence, tokens, units, vision,
+    vision_language,
+};
 
 /// Everything a case may expect, by field. A field that is reached in several ways is there several times, as
 /// `field, way`, and each must be right.
@@ -37,6 +40,9 @@ const PROMPT: &[&str] = &["text", "input_ids", "tokens"];
 const SHAKEN: &[&str] = &["text", "input_ids", "tokens", "noise_unit"];
 const SEEN: &[&str] = &["image", "image_u8_hwc"];
 const HELD: &[&str] = &["image", "image_u8_hwc", "texts", "input_ids", "attention_mask"];
+const LOOKED_AT: &[&str] =
+    &["image", "image_u8_hwc", "texts", "input_ids", "attention_mask", "prompt", "image_grid_thw", "tokens"];
+const ASKED: &[&str] = &["image", "image_u8_hwc", "prompt", "input_ids", "image_grid_thw", "tokens"];
 const SAID: &[&str] = &["text", "input_ids", "tokens", "kept", "target_text", "target_ids", "target_tokens"];
 
 #[rustfmt::skip]
@@ -72,10 +78,15 @@ const KINDS: &[Kind] = &[
     Kind { name: "llm_feature_ablation_prob", inputs: SAID, dtypes: &[F32, F64], run: continuation::ablation_of_probabilities,
            params: &["skip_tokens", "baseline_id", "attr_target"] },
     Kind { name: "forward_vision", inputs: SEEN, params: &["mean", "std"], dtypes: &[F32, F64], run: vision::forward },
-    Kind { name: "pixel_ig", inputs: HELD, dtypes: &[F32, F64], run: vision::integrated_gradients,
-           params: &["n_steps", "method", "baseline", "mean", "std", "target", "F"] },
+    Kind { name: "pixel_ig", inputs: LOOKED_AT, dtypes: &[F32, F64], run: vision::integrated_gradients,
+           params: &["n_steps", "method", "baseline", "mean", "std", "target", "target_token", "F", "patch_size", "merge_size",
+                     "temporal_patch_size"] },
+    Kind { name: "pixel_ig_patches", inputs: ASKED, dtypes: &[F32, F64], run: vision_language::by_patches,
+           params: &["n_steps", "method", "baseline", "mean", "std", "target", "patch_size", "merge_size", "temporal_patch_size"] },
     Kind { name: "preprocess", inputs: SEEN, params: &["size", "resample", "mean", "std"], dtypes: &[F32], run: vision::preprocess },
     Kind { name: "forward_clip", inputs: HELD, params: &["mean", "std"], dtypes: &[F32, F64], run: clip::forward },
+    Kind { name: "forward_vlm", inputs: ASKED, dtypes: &[F32, F64], run: vision_language::forward,
+           params: &["mean", "std", "patch_size", "merge_size", "temporal_patch_size"] },
 ];
 
 /// Parameters that are sentences for people: what they may say, and what this runner then does.
@@ -86,7 +97,8 @@ fn sentences(name: &str) -> Option<Json> {
             sentence::COSINE,
             last_logit::LAST,
             continuation::LOG_PROBABILITY,
-            vision::SIMILARITY
+            vision::SIMILARITY,
+            vision_language::MOVING
         ]),
         "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings", "model.embed_tokens"]),
         "pooling" => json!(["mean over all tokens, then L2"]),
@@ -123,11 +135,10 @@ pub fn jobs(folder: &Path) -> Vec<Job> {
 }
 
 fn job(json: Json, suite: &Rc<Suite>) -> Job {
-    let (kind, name, model) = (word(&json["kind"]), word(&json["name"]), word(&json["model"]));
-    let (architecture, method) = (suite.architecture(&model), word(&json["params"]["variant"]));
+    let (kind, name, method) = (word(&json["kind"]), word(&json["name"]), word(&json["params"]["variant"]));
     let suite = suite.clone();
     let work = move || checks(&Case::deserialize(&json)?, &suite);
-    Job { architecture, method, ..Job::new(&kind, &name, work) }
+    Job { method, ..Job::new(&kind, &name, work) }
 }
 
 fn word(json: &Json) -> String {

@@ -26,13 +26,8 @@ struct Next {
 impl Next {
     fn new(run: &Run) -> Fallible<Self> {
         let llm = run.llm()?;
-        let (prompt, target) = (run.prompt(&llm)?, run.count("target")?);
-        match run.word("target_token") {
-            Ok(token) if llm.tokenizer().id(token)? as usize != target => {
-                Err(format!("{target} is not `{token}`").into())
-            }
-            _ => Ok(Self { x: llm.embed(&prompt)?, llm, prompt, target: Target::Logit(target) }),
-        }
+        let (prompt, target) = (run.prompt(&llm)?, run.target(&llm)?);
+        Ok(Self { x: llm.embed(&prompt)?, llm, prompt, target })
     }
 
     /// `(n,t,c) → (n,)`.

@@ -14,15 +14,18 @@ mod kinds;
 mod last_logit;
 mod peer;
 pub mod pending;
+mod qwen_vl;
 mod report;
 mod rollout;
 mod rollout_family;
 mod sentence;
+mod splice;
 mod suite;
 mod tokens;
 mod units;
 mod value;
 mod vision;
+mod vision_language;
 
 use std::path::Path;
 

@@ -11,8 +11,6 @@ pub struct Pending(pub &'static str, pub Which, pub &'static str);
 pub enum Which {
     /// All of them.
     All,
-    /// Those on models of these architectures.
-    On(&'static [&'static str]),
     /// Those whose method, variant or toy model is described with one of these words.
     By(&'static [&'static str]),
 }
@@ -23,7 +21,6 @@ impl Pending {
         self.0 == job.kind
             && match self.1 {
                 Which::All => true,
-                Which::On(architectures) => architectures.contains(&job.architecture.as_str()),
                 Which::By(words) => words.iter().any(|word| job.method.contains(word)),
             }
     }

@@ -1,6 +1,5 @@
 //! Cases on models that see.
 
-use pellucid::model::Patches;
 use pellucid::prelude::*;
 
 use super::Fallible;
@@ -11,6 +10,7 @@ use super::kinds::Got;
 use super::peer::{Explained, Peer};
 use super::units;
 use super::value::Value;
+use super::vision_language;
 use crate::common::seer::Seer;
 
 /// What CLIP's logits are, as the files write it.
@@ -50,8 +50,8 @@ impl Seer {
 }
 
 /// Mean and std are the checkpoint's own.
-fn same_normalisation(run: &Run, patches: &Patches) -> Fallible<()> {
-    let (mean, std) = patches.processor().normalisation();
+pub fn same_normalisation(run: &Run, processor: &Processor) -> Fallible<()> {
+    let (mean, std) = processor.normalisation();
     for (name, ours) in [("mean", mean), ("std", std)] {
         let theirs = Value::nested(run.case.params.get(name).ok_or("no normalisation")?)?;
         if theirs.distance(&ours.as_slice().into()) > 1e-9 {
@@ -64,7 +64,7 @@ fn same_normalisation(run: &Run, patches: &Patches) -> Fallible<()> {
 /// Normalised pixels, logits, and attention patterns where there are any.
 pub fn forward(run: &Run) -> Fallible<Got> {
     let (seer, picture) = (Seer::of(run)?, run.picture()?);
-    same_normalisation(run, seer.vision().patches())?;
+    same_normalisation(run, seer.vision().patches().processor())?;
     let x = seer.vision().pixels(&picture)?;
     let logits = seer.logits(&x.unsqueeze(0)?)?.squeeze(0)?;
     let mut got = match seer {
@@ -80,7 +80,7 @@ pub fn forward(run: &Run) -> Fallible<Got> {
 /// A picture of another size, resized and normalised.
 pub fn preprocess(run: &Run) -> Fallible<Got> {
     let vit = run.vit()?;
-    same_normalisation(run, vit.patches())?;
+    same_normalisation(run, vit.patches().processor())?;
     let size = Value::nested(run.case.params.get("size").ok_or("no size")?)?.ids()?;
     let fitted = vit.fit(&run.picture()?)?;
     if [fitted.height() as u32, fitted.width() as u32] != size[..] {
@@ -91,9 +91,12 @@ pub fn preprocess(run: &Run) -> Fallible<Got> {
 
 /// Integrated Gradients over the pixels between 0 and 1, from black.
 pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
-    let seer = Seer::of(run)?;
-    same_normalisation(run, seer.vision().patches())?;
     run.says("baseline", "zeros in [0,1] pixel space (black)")?;
+    if run.architecture()?.ends_with("VLForConditionalGeneration") {
+        return vision_language::integrated_gradients(run);
+    }
+    let seer = Seer::of(run)?;
+    same_normalisation(run, seer.vision().patches().processor())?;
     let target = Target::Logit(run.count("target")?);
     let x = seer.vision().pixels(&run.picture()?)?;
     let peer = Peer::new(run.word("method")?, run.count("n_steps")?)?;
@@ -102,7 +105,7 @@ pub fn integrated_gradients(run: &Run) -> Fallible<Got> {
 }
 
 /// An explanation of pixels by the names of the files.
-fn pixel_fields(explained: &Explained) -> Fallible<Got> {
+pub fn pixel_fields(explained: &Explained) -> Fallible<Got> {
     let mut got = units::fields(explained)?;
     let attr = explained.attribution.tensor()?;
     let map = attr.abs()?.sum(0)?;

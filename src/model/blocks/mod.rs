@@ -59,7 +59,7 @@ fn shared_out<T: Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn
 }
 
 /// Half-precision numbers in `f32`, in which norms and softmax are worked out; all others as they are.
-fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
+pub(crate) fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
     if matches!(x.dtype(), DType::F16 | DType::BF16) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
