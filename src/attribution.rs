@@ -363,7 +363,7 @@ impl Attribution {
     /// ```
     /// # use pellucid::prelude::*;
     /// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
-    /// let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 18.0, 20.0, 10.0)?;
     /// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
     /// let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?.squeeze(0)?;
     /// let black = vlm.baseline(&prompt, &Baseline::mean(), &prompt.pixels()?.zeros_like()?)?;

@@ -162,6 +162,99 @@ fn prompts_that_do_not_fit_are_explained() -> Result<()> {
     let wrong = vlm.log_probs(&prompt, &said, &prompt.pixels()?.unsqueeze(0)?).unwrap_err();
     assert!(wrong.to_string().contains("another prompt"), "{wrong}");
     assert!(prompt.explaining(1).is_err());
+    let film = of("<|vision_start|><|video_pad|><|vision_end|>What?", &[picture.clone()]);
+    assert!(film.contains("«<|video_pad|>»"), "{film}");
+    Ok(())
+}
+
+#[test]
+fn a_prompt_is_for_the_model_that_read_it() -> Result<()> {
+    let folder = format!("{}/tests/reference/models/qwen2_vl", env!("CARGO_MANIFEST_DIR"));
+    let (vlm, shuffled) = (Vlm::load(&folder)?, Vlm::load_with(&folder, &Load::shuffled(1))?);
+    let prompt = vlm.ask("What?", &waves(32, 32)?)?;
+    let x = prompt.pixels()?.unsqueeze(0)?;
+    let refused = shuffled.logits(&prompt, &x).unwrap_err().to_string();
+    assert!(refused.contains("another model"), "{refused}");
+    assert!(shuffled.logits_from(&prompt, &vlm.embed(&prompt, &x)?).is_err());
+    let own = shuffled.ask("What?", &waves(32, 32)?)?;
+    assert!(largest_difference(&vlm.logits(&prompt, &x)?, &shuffled.logits(&own, &x)?)? > 1e-3);
+    Ok(())
+}
+
+/// A copy of a folder with one of its files changed.
+fn changed(model: &str, file: &str, change: impl Fn(&mut serde_json::Value)) -> Result<tempfile::TempDir> {
+    let copy = tempfile::tempdir()?;
+    for entry in std::fs::read_dir(format!("{}/tests/reference/{model}", env!("CARGO_MANIFEST_DIR")))? {
+        let entry = entry?;
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name()))?;
+    }
+    let mut json = serde_json::from_slice(&std::fs::read(copy.path().join(file))?)?;
+    change(&mut json);
+    std::fs::write(copy.path().join(file), json.to_string())?;
+    Ok(copy)
+}
+
+fn load(folder: &tempfile::TempDir) -> Result<Vlm> {
+    Vlm::load_with(&folder.path().to_string_lossy(), &Load::f64())
+}
+
+fn refusal(folder: &tempfile::TempDir) -> String {
+    load(folder).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn files_that_do_not_belong_together_are_refused() -> Result<()> {
+    let other = changed("models/qwen2_vl", "preprocessor_config.json", |json| json["patch_size"] = 14.into())?;
+    assert!(refusal(&other).contains("cells of 16 pixels"), "{}", refusal(&other));
+    let none =
+        changed("models/qwen2_vl", "config.json", |json| json["vision_config"]["spatial_merge_size"] = 0.into())?;
+    assert!(refusal(&none).contains("belong together"), "{}", refusal(&none));
+    let text = changed("qwen_vl/public", "config.json", |json| json["visual"] = serde_json::Value::Null)?;
+    assert!(refusal(&text).contains("load it as `CausalLm`"), "{}", refusal(&text));
+    let half = changed("qwen_vl/public", "config.json", |json| json["use_logn_attn"] = false.into())?;
+    assert!(refusal(&half).contains("only together"), "{}", refusal(&half));
+    Ok(())
+}
+
+/// What processors and configurations of other years leave out, or call otherwise.
+#[test]
+fn older_files_mean_the_same() -> Result<()> {
+    let picture = waves(48, 48)?;
+    let logits = |vlm: &Vlm| -> Result<Tensor> {
+        let prompt = vlm.ask("What?", &picture)?;
+        vlm.logits(&prompt, &prompt.pixels()?.unsqueeze(0)?)
+    };
+    let expected = logits(&reference("models/qwen2_5_vl")?)?;
+    let named = changed("models/qwen2_5_vl", "preprocessor_config.json", |json| {
+        json["image_processor_type"] = "Qwen2_5_VLImageProcessor".into();
+    })?;
+    assert_eq!(largest_difference(&logits(&load(&named)?)?, &expected)?, 0.0);
+    let counted = changed("models/qwen2_5_vl", "config.json", |json| {
+        json["vision_config"]["depth"] = serde_json::Value::Null;
+        json["text_config"] = serde_json::json!({ "rope_scaling": null, "eos_token_id": null });
+    })?;
+    assert_eq!(largest_difference(&logits(&load(&counted)?)?, &expected)?, 0.0);
+    Ok(())
+}
+
+/// Qwen-VL beyond its context: what stands before the picture cannot be read before the rest is known.
+#[test]
+fn a_long_text_is_read_as_one() -> Result<()> {
+    let short = changed("qwen_vl/public", "config.json", |json| json["seq_length"] = 16.into())?;
+    let vlm = load(&short)?;
+    let prompt = vlm.read("A picture follows: <img></img>\nWhat is in the image? Answer:", &[waves(28, 28)?])?;
+    let x = prompt.pixels()?.unsqueeze(0)?;
+    let embeddings = vlm.embed(&prompt, &x)?;
+    assert!(largest_difference(&vlm.logits(&prompt, &x)?, &vlm.logits_from(&prompt, &embeddings)?)? < 1e-9);
+    Ok(())
+}
+
+#[test]
+fn pictures_can_be_made_smaller_than_the_model_would_read_them() -> Result<()> {
+    let folder = format!("{}/tests/reference/models/qwen2_vl", env!("CARGO_MANIFEST_DIR"));
+    let small = Vlm::load_with(&folder, &Load { most_pixels: Some(1024), ..Load::default() })?;
+    let prompt = small.ask("What?", &waves(200, 200)?)?;
+    assert!(prompt.picture().height() * prompt.picture().width() <= 1024);
     Ok(())
 }
 

@@ -24,6 +24,9 @@ pub struct Load {
     pub dtype: DType,
     /// Where the weights live.
     pub device: Device,
+    /// Where a model reads pictures of any size: at most so many pixels, if fewer than its own limit. Memory and time of the vision
+    /// tower grow with their square.
+    pub most_pixels: Option<usize>,
     /// With a seed, every weight tensor's numbers are put in another order: a network of the same make and the same numbers
     /// that has learnt nothing, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
     pub shuffled: Option<u64>,
@@ -31,7 +34,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { revision: None, dtype: DType::F32, device: Device::Cpu, shuffled: None }
+        Self { revision: None, dtype: DType::F32, device: Device::Cpu, most_pixels: None, shuffled: None }
     }
 }
 
@@ -106,6 +109,11 @@ impl Checkpoint {
             Files::Gguf(_, folder) | Files::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.is_file())),
             Files::Hub(model) => model.file(name),
         }
+    }
+
+    /// At most so many pixels of a picture, if a limit was asked for.
+    pub(crate) fn most_pixels(&self) -> Option<usize> {
+        self.load.most_pixels
     }
 
     /// How messages call a file.
@@ -206,6 +214,15 @@ impl Checkpoint {
         serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
     }
 
+    /// The template of `chat_template.json`, which processors of a while ago kept by itself.
+    fn processors_template(&self) -> Result<Option<String>> {
+        const FILE: &str = "chat_template.json";
+        let Some(bytes) = self.file(FILE)? else { return Ok(None) };
+        let json: serde_json::Value =
+            serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))?;
+        Ok(named_template(&json["chat_template"]))
+    }
+
     /// How conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` or a GGUF file's header says.
     pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         const FILE: &str = "chat_template.jinja";
@@ -221,7 +238,7 @@ impl Checkpoint {
             (None, Files::Gguf(gguf, _)) => gguf.chat_template(),
             (None, _) => match self.generation_config()?["chat_format"] == "chatml" {
                 true => Some(CHATML.into()),
-                false => named_template(&config["chat_template"]),
+                false => named_template(&config["chat_template"]).or(self.processors_template()?),
             },
         };
         Ok(template.map(|template| ChatTemplate::new(template, &config)))

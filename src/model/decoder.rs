@@ -25,7 +25,7 @@ use super::text::{Continuation, Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
-use candle_core::{D, IndexOp, Tensor};
+use candle_core::{D, DType, IndexOp, Tensor};
 
 /// A causal language model of any size: Llama 2 and 3, Mistral, Qwen2, Qwen2.5, Qwen3, in safetensors or GGUF.
 ///
@@ -96,11 +96,14 @@ impl CausalLm {
         if let Some(problem) = config.problem() {
             return Err(broken(&problem));
         }
-        let weights = checkpoint.weights()?.with_prefix(names.prefix);
+        let weights = checkpoint.weights()?;
+        let has_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
+        let prefix = names.prefixes.iter().find(has_words).unwrap_or(&names.prefixes[0]);
+        let weights = weights.with_prefix(prefix);
         let rope = Stage::Rope(config.rope(rope_factors(&weights, &config)?).map_err(|error| broken(&error))?);
         let (c, v) = (config.hidden_size, config.vocab_size);
         let words = weights.embedding(names.words, v, c)?;
-        let tied = config.tie_word_embeddings;
+        let tied = config.tie_word_embeddings && !has_other_head(&weights, &words, [v, c])?;
         if !tied && !weights.contains("lm_head.weight") {
             return Err(broken(
                 &"the weights have no `lm_head`, and nothing here ties it to the embeddings: this is a backbone, an embedding \
@@ -158,6 +161,11 @@ impl CausalLm {
     fn fitting(&self, text: Text) -> Result<Text> {
         self.fits(text.len())?;
         Ok(text)
+    }
+
+    /// Whether so many tokens are read with other frequencies than fewer are.
+    pub(super) fn stretches(&self, tokens: usize) -> bool {
+        self.0.config.stretches(tokens)
     }
 
     /// Errors if so many tokens are longer than the context.
@@ -386,6 +394,16 @@ fn rope_factors(weights: &Weights, config: &Config) -> Result<Option<Vec<f64>>> 
     weights.contains(NAME).then(|| numbers(&weights.get(config.head_dim() / 2, NAME)?)).transpose()
 }
 
+/// Whether there is a head of its own after all, which is not the embeddings' matrix: a merged adapter leaves such ones.
+fn has_other_head(weights: &Weights, words: &Embedding, [v, c]: [usize; 2]) -> Result<bool> {
+    const HEAD: &str = "lm_head.weight";
+    if !weights.contains(HEAD) {
+        return Ok(false);
+    }
+    let apart = weights.get((v, c), HEAD)?.ne(&words.whole()?)?.to_dtype(DType::U32)?.flatten_all()?.max(0)?;
+    Ok(apart.to_scalar::<u32>()? != 0)
+}
+
 /// The tokens that end a text: generation_config.json's, or else config.json's; in a chat format, also the one that ends a turn.
 fn end_of_text(checkpoint: &Checkpoint, config: &Config, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
     let generation = checkpoint.generation_config()?;
@@ -400,7 +418,7 @@ fn end_of_text(checkpoint: &Checkpoint, config: &Config, tokenizer: &Tokenizer) 
 /// What the weights are called.
 pub(super) struct Names {
     /// What their names may begin with.
-    pub prefix: &'static str,
+    prefixes: &'static [&'static str],
     words: &'static str,
     norm: &'static str,
     /// What comes before a block's number.
@@ -415,7 +433,7 @@ pub(super) struct Names {
 
 /// Hugging Face's names for Llama and its relatives.
 pub(super) const LLAMA: Names = Names {
-    prefix: "model.",
+    prefixes: &["model.", "model.language_model."],
     words: "embed_tokens",
     norm: "norm",
     blocks: "layers.",
@@ -428,7 +446,7 @@ pub(super) const LLAMA: Names = Names {
 
 /// The first Qwen's.
 pub(super) const QWEN: Names = Names {
-    prefix: "transformer.",
+    prefixes: &["transformer."],
     words: "wte",
     norm: "ln_f",
     blocks: "h.",

@@ -39,6 +39,11 @@ impl Embedding {
         self.weight.bytes()
     }
 
+    /// All of them, `(v,c)`.
+    pub fn whole(&self) -> Result<Tensor> {
+        Ok(self.weight.dense()?)
+    }
+
     /// The mean over the vocabulary, `(1,c)`.
     fn mean(&self) -> Result<Tensor> {
         Ok(self.weight.dense()?.mean_keepdim(0)?)

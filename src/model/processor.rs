@@ -102,6 +102,22 @@ impl Processor {
         Self { resize: Some(resize), filter, crop, mean: config.mean, std: config.std }.checked()
     }
 
+    /// With pictures of at most so many pixels, where they are read in cells.
+    pub(crate) fn at_most(mut self, pixels: Option<usize>) -> Self {
+        if let (Some(Resize::Cells { least, most, .. }), Some(pixels)) = (&mut self.resize, pixels) {
+            (*least, *most) = ((*least).min(pixels), (*most).min(pixels));
+        }
+        self
+    }
+
+    /// The side of the cells that pictures are brought to fill; `None` if they are brought to one size.
+    pub(crate) fn cell(&self) -> Option<usize> {
+        match self.resize {
+            Some(Resize::Cells { side, .. }) => Some(side),
+            _ => None,
+        }
+    }
+
     /// Errors if normalisation would divide by nothing.
     fn checked(self) -> Result<Self> {
         let (means, stds) = (self.mean, self.std);
@@ -296,11 +312,16 @@ const HALF: [f64; 3] = [0.5; 3];
 const CLIP_MEAN: [f64; 3] = [0.48145466, 0.4578275, 0.40821073];
 const CLIP_STD: [f64; 3] = [0.26862954, 0.26130258, 0.27577711];
 
+/// Whether a type of processor brings pictures to whole cells instead of to one size.
+fn reads_any_size(kind: &str) -> bool {
+    kind.starts_with("Qwen2VL") || kind.starts_with("Qwen2_5_VL")
+}
+
 fn defaults(kind: &str) -> Defaults {
     let square = |side| Size::Sides { height: side, width: side };
     let (clip, deit) = (kind.starts_with("CLIP"), kind.starts_with("DeiT"));
     match (clip, deit) {
-        _ if kind.starts_with("Qwen2VL") => {
+        _ if reads_any_size(kind) => {
             Defaults { size: square(0), crop: None, resample: 3, mean: CLIP_MEAN, std: CLIP_STD }
         }
         (true, _) => Defaults {
@@ -335,7 +356,7 @@ impl HuggingFace {
         };
         // the file's mean and std are of rescaled bytes; ours, of bytes divided by 255
         let unit = 255.0 * if self.do_rescale { self.rescale_factor } else { 1.0 };
-        let resize = match self.image_processor_type.starts_with("Qwen2VL") {
+        let resize = match reads_any_size(&self.image_processor_type) || self.merge_size.is_some() {
             true => self.cells(),
             false => size.resize(),
         };

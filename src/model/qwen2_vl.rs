@@ -25,12 +25,14 @@ const EPS: f64 = 1e-6;
 /// What config.json says of them.
 #[derive(Deserialize)]
 struct Config {
+    model_type: String,
     vision_config: VisionConfig,
 }
 
 #[derive(Deserialize)]
 struct VisionConfig {
-    depth: usize,
+    depth: Option<usize>,
+    #[serde(default = "sixteen")]
     num_heads: usize,
     hidden_act: Option<Activation>,
     #[serde(default = "two")]
@@ -38,13 +40,23 @@ struct VisionConfig {
     /// A window's side, in pixels.
     window_size: Option<usize>,
     /// The blocks that do not keep to windows.
-    #[serde(default)]
-    fullatt_block_indexes: Vec<usize>,
+    fullatt_block_indexes: Option<Vec<usize>>,
+}
+
+/// A window's side in pixels, and the blocks without windows, where Qwen2.5-VL's file leaves them out.
+const WINDOW: usize = 112;
+const WITHOUT_WINDOWS: [usize; 4] = [7, 15, 23, 31];
+
+fn sixteen() -> usize {
+    16
 }
 
 fn two() -> usize {
     2
 }
+
+/// The parts that `visual.` has; a bias of the projection, as later models have one, is none of them.
+const PARTS: [&str; 5] = ["patch_embed.proj.weight", "blocks.", "merger.ln_q", "merger.mlp.0", "merger.mlp.2"];
 
 /// A vision transformer over pictures of any size, and what merges its patches.
 pub(super) struct Qwen2Eyes {
@@ -62,24 +74,38 @@ pub(super) struct Qwen2Eyes {
 }
 
 impl Qwen2Eyes {
-    /// Of a checkpoint's weights, where their names begin with `visual.`.
+    /// Of a checkpoint's weights, where their names begin with `visual.` or `model.visual.`.
     pub fn load(checkpoint: &Checkpoint) -> Result<Self> {
-        let Config { vision_config: config } = checkpoint.config()?;
-        let (weights, processor) = (checkpoint.weights()?.with_prefix("model."), Processor::of(checkpoint)?);
+        let Config { model_type, vision_config: mut config } = checkpoint.config()?;
+        config.window_size = (model_type == "qwen2_5_vl").then(|| config.window_size.unwrap_or(WINDOW));
+        let weights = checkpoint.weights()?.with_prefix("model.");
+        weights.only("visual.", &PARTS)?;
+        let processor = Processor::of(checkpoint)?.at_most(checkpoint.most_pixels());
         let missing = || Error::argument("there is no `visual.patch_embed.proj.weight`, which projects patches");
         let projection = weights.whole("visual.patch_embed.proj.weight")?.ok_or_else(missing)?;
         let &[c, 3, frames, side, _] = projection.dims() else {
             return Err(Error::shape("the projection of patches", "(c, 3, frames, p, p)", projection.dims()));
         };
+        let merge = config.spatial_merge_size;
+        if processor.cell() != Some(side * merge) || merge == 0 {
+            return Err(Error::argument(format!(
+                "patches of {side} pixels merged {merge} by {merge} fill cells of {} pixels, and preprocessor_config.json brings \
+                 pictures to cells of {:?}: do they belong together?",
+                side * merge,
+                processor.cell()
+            )));
+        }
+        if let Some(pixels) = config.window_size.filter(|pixels| *pixels < side * merge) {
+            return Err(Error::argument(format!("a window of {pixels} pixels is smaller than a visual token")));
+        }
         let projection = of_pixels(&processor, &projection.reshape((c, 3, frames * side, side))?, None)?;
         let part = Part { weights: &weights, config: &config, channels: c };
         let mut stages = vec![Stage::Linear(projection)];
-        for l in 0..weights.blocks("visual.blocks.", Some(config.depth))? {
+        for l in 0..weights.blocks("visual.blocks.", config.depth)? {
             stages.extend(part.block(l)?);
         }
         stages.push(part.norm("visual.merger.ln_q")?);
-        let window = config.window_size.map(|pixels| (pixels / config.spatial_merge_size / side).max(1));
-        let merge = config.spatial_merge_size;
+        let window = config.window_size.map(|pixels| pixels / merge / side);
         Ok(Self { processor, side, frames, merge, window, blocks: Chain::new(stages), merger: part.merger()? })
     }
 
@@ -117,6 +143,13 @@ impl Eyes for Qwen2Eyes {
     fn cut(&self, pixels: &Tensor) -> Result<Tensor> {
         let (n, _, height, width) = pixels.dims4()?;
         let ([rows, columns], m, p) = (self.grid([height, width]), self.merge, self.side);
+        if [height, width] != [rows * m * p, columns * m * p] {
+            return Err(Error::argument(format!(
+                "the picture is {width} × {height} pixels, which cells of {0} × {0} do not fill, and the checkpoint's processor does \
+                 not resize: bring it to whole cells",
+                m * p
+            )));
+        }
         let x = pixels.reshape(&[n, 3, rows, m, p, columns, m, p][..])?.permute(&[0, 2, 5, 3, 6, 1, 4, 7][..])?;
         let still = x.reshape((n, rows * columns * m * m, 3, 1, p * p))?;
         Ok(still.repeat((1, 1, 1, self.frames, 1))?.flatten_from(2)?)
@@ -151,7 +184,7 @@ impl Eyes for Qwen2Eyes {
     }
 
     fn slot(&self) -> Slot {
-        Slot { open: "<|vision_start|>", pad: "<|image_pad|>", close: "<|vision_end|>" }
+        Slot { open: "<|vision_start|>", pad: "<|image_pad|>", close: "<|vision_end|>", named: false }
     }
 
     /// Text goes on by one on every axis; in a picture, rows and columns are counted from where it begins; text after it goes
@@ -197,7 +230,8 @@ impl Part<'_> {
     fn block(&self, l: usize) -> Result<[Stage; 2]> {
         let (c, heads, stem) = (self.channels, self.config.num_heads, format!("visual.blocks.{l}"));
         let linear = |name: &str, from, to| self.weights.linear(&format!("{stem}.{name}"), from, to);
-        let all = self.config.window_size.is_none() || self.config.fullatt_block_indexes.contains(&l);
+        let without = self.config.fullatt_block_indexes.as_deref().unwrap_or(&WITHOUT_WINDOWS);
+        let all = self.config.window_size.is_none() || without.contains(&l);
         let attention = Attention::new(heads)?;
         let attention = if all { attention } else { attention.in_windows() };
         let mut feed_forward = vec![self.norm(&format!("{stem}.norm2"))?];
@@ -217,16 +251,19 @@ impl Part<'_> {
     /// Two layers, or a gated one.
     fn feed_forward(&self, stem: &str) -> Result<Vec<Stage>> {
         let c = self.channels;
-        let wide = |name: &str| self.weights.rows(&format!("{stem}.mlp.{name}.weight")).unwrap_or(0);
+        let wide = |name: &str| self.weights.rows(&format!("{stem}.mlp.{name}.weight"));
         let linear = |name: &str, from, to| self.weights.linear(&format!("{stem}.mlp.{name}"), from, to);
         let activation = |usual| self.config.hidden_act.unwrap_or(usual);
         match wide("gate_proj") {
-            0 => Ok(vec![
-                Stage::Linear(linear("fc1", c, wide("fc1"))?),
-                Stage::Activation(activation(Activation::QuickGelu)),
-                Stage::Linear(linear("fc2", wide("fc1"), c)?),
-            ]),
-            gate => {
+            None => {
+                let wide = wide("fc1").unwrap_or_default();
+                Ok(vec![
+                    Stage::Linear(linear("fc1", c, wide)?),
+                    Stage::Activation(activation(Activation::QuickGelu)),
+                    Stage::Linear(linear("fc2", wide, c)?),
+                ])
+            }
+            Some(gate) => {
                 let both = [linear("gate_proj", c, gate)?, linear("up_proj", c, gate)?];
                 Ok(vec![
                     Stage::Linear(Linear::stacked(&both)?),

@@ -95,7 +95,7 @@ impl QwenEyes {
 fn patches(weights: &Weights, processor: Processor, side: usize) -> Result<Patches> {
     let projection = weights.whole("visual.conv1.weight")?;
     let patch = projection.as_ref().and_then(|weight| weight.dims().last().copied()).filter(|patch| *patch > 0);
-    let grid = [side / patch.unwrap_or(side); 2];
+    let grid = [side / patch.unwrap_or(1); 2];
     let positions = on_grid(&places(weights, "visual.positional_embedding")?, grid)?;
     Patches::new(processor, [side, side], [projection, None], None, Some(positions))
 }
@@ -110,8 +110,9 @@ fn on_grid(places: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
     if [rows, columns] == [side, side] {
         return Ok(places.clone());
     }
-    let map = places.t()?.reshape((c, side, side))?;
-    Ok(resample(&map, rows, columns, Interpolation::Bicubic)?.reshape((c, rows * columns))?.t()?.contiguous()?)
+    let map = at_least_single(&places.t()?.reshape((c, side, side))?)?;
+    let map = resample(&map, rows, columns, Interpolation::Bicubic)?.to_dtype(places.dtype())?;
+    Ok(map.reshape((c, rows * columns))?.t()?.contiguous()?)
 }
 
 impl Eyes for QwenEyes {
@@ -138,11 +139,15 @@ impl Eyes for QwenEyes {
     }
 
     fn slot(&self) -> Slot {
-        Slot { open: "<img>", pad: "<imgpad>", close: "</img>" }
+        Slot { open: "<img>", pad: "<imgpad>", close: "</img>", named: true }
     }
 
     fn question(&self, question: &str) -> String {
         format!("Picture 1: <img></img>\n{question}")
+    }
+
+    fn without_template(&self, question: &str) -> Option<String> {
+        Some(format!("<img></img>{question} Answer:"))
     }
 
     /// In a row, whatever they stand for.

@@ -19,6 +19,8 @@ pub struct VisualPrompt {
     text: Arc<Text>,
     pictures: Arc<[Picture]>,
     explained: usize,
+    /// The number of the model that read it.
+    reader: usize,
     places: Places,
     dtype: DType,
     device: Device,
@@ -36,10 +38,10 @@ struct Picture {
 #[derive(Clone)]
 pub(super) struct Surroundings {
     /// Embeddings of the tokens before the picture, `(1,t,c)`, and what the language model makes of them.
-    pub before: Option<Tensor>,
+    pub before: Tensor,
     pub past: Past,
     /// Embeddings of the tokens after it, `(1,t,c)`.
-    pub after: Option<Tensor>,
+    pub after: Tensor,
 }
 
 impl std::fmt::Debug for VisualPrompt {
@@ -58,7 +60,6 @@ impl VisualPrompt {
         tokenizer: &Tokenizer,
         images: Vec<Image>,
         grids: Vec<[usize; 2]>,
-        dtype: DType,
     ) -> Result<Self> {
         let counts: Vec<usize> = grids.iter().map(|grid| grid.iter().product()).collect();
         let spelled = match std::str::from_utf8(text) {
@@ -76,13 +77,19 @@ impl VisualPrompt {
         }
         let pictures = images.into_iter().zip(runs).zip(grids);
         let pictures = pictures.map(|((image, tokens), grid)| Picture { image, tokens, grid }).collect();
-        let (places, device, surroundings) = (Places::default(), Device::Cpu, Arc::default());
-        Ok(Self { text: Arc::new(text), pictures, explained: 0, places, dtype, device, surroundings })
+        let (text, places, surroundings) = (Arc::new(text), Places::default(), Arc::default());
+        let (dtype, device) = (DType::F32, Device::Cpu);
+        Ok(Self { text, pictures, explained: 0, reader: 0, places, dtype, device, surroundings })
     }
 
-    /// With its tokens at these places.
-    pub(super) fn at(self, places: Places, device: Device) -> Self {
-        Self { places, device, ..self }
+    /// With its tokens at these places, read by the model of this number.
+    pub(super) fn read_by(self, reader: usize, places: Places, dtype: DType, device: Device) -> Self {
+        Self { reader, places, dtype, device, ..self }
+    }
+
+    /// The number of the model that read it.
+    pub(super) fn reader(&self) -> usize {
+        self.reader
     }
 
     /// The same with another of its pictures to be explained, counted from 0.
@@ -209,13 +216,18 @@ impl VisualPrompt {
 }
 
 /// The text with every slot filled by as many tokens as its picture has.
-fn filled(text: &str, Slot { open, pad, close }: Slot, counts: &[usize]) -> Result<String> {
-    let mut counts_left = counts.iter();
+fn filled(text: &str, slot: Slot, counts: &[usize]) -> Result<String> {
+    let Slot { open, pad, close, .. } = slot;
     let (mut filled, mut rest, mut slots) = (String::new(), text, 0);
     while let Some((before, after)) = rest.split_once(open) {
         let unfinished = || Error::argument(format!("the prompt has a `{open}` without its `{close}`"));
-        let (_, after) = after.split_once(close).ok_or_else(unfinished)?;
-        let count = counts_left.next().copied().unwrap_or_default();
+        let (inside, after) = after.split_once(close).ok_or_else(unfinished)?;
+        if !is_slot(inside, slot) {
+            return Err(Error::argument(format!(
+                "between `{open}` and `{close}` stands «{inside}», where a picture should: leave nothing between them"
+            )));
+        }
+        let count = counts.get(slots).copied().unwrap_or_default();
         filled.extend([before, open, &pad.repeat(count), close]);
         (rest, slots) = (after, slots + 1);
     }
@@ -226,6 +238,11 @@ fn filled(text: &str, Slot { open, pad, close }: Slot, counts: &[usize]) -> Resu
             counts.len()
         ))),
     }
+}
+
+/// Whether what stands between open and close stands for a picture: nothing, its tokens, or its name.
+fn is_slot(inside: &str, Slot { open, pad, named, .. }: Slot) -> bool {
+    inside.replace(pad, "").is_empty() || named && !inside.contains(open)
 }
 
 /// Where an id stands, several times in a row.

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use candle_core::{DType, Device, Tensor};
 
@@ -31,7 +32,7 @@ use crate::{Error, Result};
 /// # use pellucid::prelude::*;
 /// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
 /// let scene = Scene::empty(1)
-///     .with(Shape::Square, Colour::Red, 20.0, 24.0, 11.0)?
+///     .with(Shape::Square, Colour::Red, 18.0, 20.0, 10.0)?
 ///     .with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
 /// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
 /// assert_eq!(vlm.generate(&prompt, &Sampling::greedy(8))?.text(), "red");
@@ -46,6 +47,8 @@ use crate::{Error, Result};
 pub struct Vlm(Arc<Parts>);
 
 struct Parts {
+    /// No other model has it; a prompt knows by it who read it.
+    number: usize,
     llm: CausalLm,
     eyes: Box<dyn Eyes>,
     dtype: DType,
@@ -78,9 +81,14 @@ pub(super) trait Eyes: Send + Sync {
     /// How a text says that a picture stands there.
     fn slot(&self) -> Slot;
 
+    /// How a question is put to a model that was not trained to converse, if there is a way.
+    fn without_template(&self, _: &str) -> Option<String> {
+        None
+    }
+
     /// What a user says who shows a picture and asks something about it.
     fn question(&self, question: &str) -> String {
-        let Slot { open, pad, close } = self.slot();
+        let Slot { open, pad, close, .. } = self.slot();
         format!("{open}{pad}{close}{question}")
     }
 
@@ -94,6 +102,8 @@ pub(super) struct Slot {
     pub open: &'static str,
     pub pad: &'static str,
     pub close: &'static str,
+    /// Whether a picture's name may stand there.
+    pub named: bool,
 }
 
 impl std::fmt::Debug for Vlm {
@@ -120,16 +130,23 @@ impl Vlm {
             "qwen" => (Box::new(QwenEyes::load(&checkpoint).map_err(|error| checkpoint.at_fault(error))?), &QWEN),
             _ => (Box::new(Qwen2Eyes::load(&checkpoint).map_err(|error| checkpoint.at_fault(error))?), &LLAMA),
         };
-        let llm = CausalLm::of(&checkpoint, kind, Config::of(&checkpoint)?, names)?;
-        Ok(Self(Arc::new(Parts { llm, eyes, dtype: load.dtype, device: load.device.clone() })))
+        let config = Config::of(&checkpoint)?;
+        let config = if kind == "qwen" { config } else { config.seeing() };
+        let (llm, number) = (CausalLm::of(&checkpoint, kind, config, names)?, NEXT.fetch_add(1, Ordering::Relaxed));
+        Ok(Self(Arc::new(Parts { number, llm, eyes, dtype: load.dtype, device: load.device.clone() })))
     }
 
     /// A picture and a question about it, as the model was trained to be asked; the picture is resized as its checkpoint says.
     ///
     /// Errors: a picture that the processor refuses; longer than the context; those of the checkpoint's chat template.
     pub fn ask(&self, question: &str, picture: &Image) -> Result<VisualPrompt> {
-        let question = self.0.eyes.question(question);
-        let text = self.0.llm.written(&[Message::user(&question)])?.unwrap_or(format!("{question} Answer:"));
+        let written = self.0.llm.written(&[Message::user(&self.0.eyes.question(question))])?;
+        let none = || {
+            Error::argument(
+                "this checkpoint has no chat template, so it does not say how it is asked: write the prompt with `read`",
+            )
+        };
+        let text = written.or_else(|| self.0.eyes.without_template(question)).ok_or_else(none)?;
         self.read(text, std::slice::from_ref(picture))
     }
 
@@ -137,16 +154,17 @@ impl Vlm {
     /// `<img></img>` for the first Qwen-VL), in their order. The first of them is the one to be explained, until
     /// [`VisualPrompt::explaining`] says otherwise.
     ///
-    /// Errors: not as many pictures as places for them, or none; a picture that the processor refuses; longer than the
-    /// context.
+    /// Errors: not as many pictures as places for them, or none; no words at all; a picture that the processor refuses, or one so
+    /// large that it would fill the memory; longer than the context.
     pub fn read(&self, text: impl AsRef<[u8]>, pictures: &[Image]) -> Result<VisualPrompt> {
         let eyes = &self.0.eyes;
         let fitted = pictures.iter().map(|picture| eyes.processor().fit(picture)).collect::<Result<Vec<_>>>()?;
         let grids: Vec<_> = fitted.iter().map(|picture| eyes.grid([picture.height(), picture.width()])).collect();
-        let prompt = VisualPrompt::new(text.as_ref(), eyes.slot(), self.tokenizer(), fitted, grids, self.0.dtype)?;
+        fitted.iter().try_for_each(can_be_seen)?;
+        let prompt = VisualPrompt::new(text.as_ref(), eyes.slot(), self.tokenizer(), fitted, grids)?;
         self.0.llm.fits(prompt.text().len())?;
         let places = eyes.places(prompt.text().len(), &prompt.pictures());
-        Ok(prompt.at(places, self.0.device.clone()))
+        Ok(prompt.read_by(self.0.number, places, self.0.dtype, self.0.device.clone()))
     }
 
     /// An answer that might follow a prompt, to be explained.
@@ -160,7 +178,7 @@ impl Vlm {
     ///
     /// Errors: those of [`CausalLm::generate`].
     pub fn generate(&self, prompt: &VisualPrompt, sampling: &Sampling) -> Result<Continuation> {
-        let (past, x) = self.after(prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+        let (past, x) = self.after(prompt, &prompt.pixels()?.unsqueeze(0)?, sampling.tokens)?;
         self.0.llm.write_on(past, x, prompt.text(), sampling)
     }
 
@@ -190,8 +208,8 @@ impl Vlm {
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
     pub fn logits(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
-        let (past, x) = self.after(prompt, x)?;
-        self.read_last(&past, &x, 1, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
+        let (past, x) = self.after(prompt, x, 0)?;
+        self.read_last(&past, &x, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
     }
 
     /// Pixels `(n,3,h,w)` of n variants of the picture → ln p of each token of an answer, given those before, `(n,o)` for o
@@ -199,7 +217,7 @@ impl Vlm {
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w; an answer to another prompt.
     pub fn log_probs(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
-        let (past, x) = self.after(prompt, x)?;
+        let (past, x) = self.after(prompt, x, said.len())?;
         self.follow(prompt, &past, &x, said, self.0.llm.to_log_probs(said))?.squeeze(2).map_err(Error::from)
     }
 
@@ -207,23 +225,26 @@ impl Vlm {
     ///
     /// Errors: those of [`log_probs`](Self::log_probs).
     pub fn continuation_logits(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
-        let (past, x) = self.after(prompt, x)?;
+        let (past, x) = self.after(prompt, x, said.len())?;
         self.follow(prompt, &past, &x, said, self.0.llm.to_logits())
     }
 
-    /// Pixels `(n,3,h,w)` → visual tokens `(n,s,c)`: what the language model reads in place of words, row by row.
+    /// Pixels `(n,3,h,w)` → visual tokens `(n,s,c)`: what the language model reads in place of words. Row by row, or for the first
+    /// Qwen-VL query by query.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
     pub fn see(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         self.see_patches(prompt, &self.patches(prompt, x)?)
     }
 
-    /// Pixels `(n,3,h,w)` → patches in the order and layout that transformers calls `pixel_values`, not normalised:
-    /// `(n,t,3·f·p·p)`, f frames of p × p pixels; the frames of a still picture are all the same.
+    /// Pixels `(n,3,h,w)` → patches `(n,t,3·f·p·p)`, f frames of p × p pixels, not normalised. For Qwen2-VL and Qwen2.5-VL in the order
+    /// and layout that transformers calls `pixel_values`: those of a visual token together, and two frames, which are the
+    /// same in a still picture; for the first Qwen-VL row by row, of one frame.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
     pub fn patches(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         prompt.check(x)?;
+        self.is_reader_of(prompt)?;
         self.0.eyes.cut(x)
     }
 
@@ -231,6 +252,7 @@ impl Vlm {
     ///
     /// Errors: not as many numbers as the picture's patches have.
     pub fn put_together(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
+        self.is_reader_of(prompt)?;
         self.0.eyes.put_together(patches, prompt.size())
     }
 
@@ -238,6 +260,7 @@ impl Vlm {
     ///
     /// Errors: not the picture's patches.
     pub fn see_patches(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
+        self.is_reader_of(prompt)?;
         let seen = self.0.eyes.see_patches(patches, prompt.size())?;
         let wanted = prompt.visual().len();
         match seen.dims() {
@@ -251,20 +274,17 @@ impl Vlm {
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
     pub fn embed(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
-        let around = self.surroundings(prompt)?;
-        let after = self.joined(&around, x, prompt)?;
-        Ok(match &around.before {
-            Some(before) => Tensor::cat(&[&spread(before, after.dim(0)?)?, &after], 1)?,
-            None => after,
-        })
+        let seen = self.see(prompt, x)?;
+        let (around, n) = (self.surroundings(prompt)?, seen.dim(0)?);
+        Ok(Tensor::cat(&[&spread(&around.before, n)?, &seen, &spread(&around.after, n)?], 1)?)
     }
 
     /// The baseline's embeddings for a prompt, `(t,c)`: absent words as `baseline` says, and the visual tokens of an absent
-    /// picture, whose pixels `(3,h,w)` are given.
+    /// picture, whose pixels `(3,h,w)` are given. Other pictures stay as they are.
     ///
     /// Errors: a token the vocabulary does not have; pixels of another shape.
     pub fn baseline(&self, prompt: &VisualPrompt, baseline: &Baseline, pixels: &Tensor) -> Result<Tensor> {
-        let words = self.0.llm.baseline(prompt.text(), baseline)?;
+        let words = self.with_other_pictures(prompt, self.0.llm.baseline(prompt.text(), baseline)?)?;
         let seen = self.see(prompt, &pixels.unsqueeze(0)?)?.squeeze(0)?;
         let (visual, t) = (prompt.visual(), prompt.text().len());
         let around = [words.narrow(0, 0, visual.start)?, seen, words.narrow(0, visual.end, t - visual.end)?];
@@ -276,7 +296,8 @@ impl Vlm {
     /// Errors: x is not `(n,t,c)` with the prompt's t.
     pub fn logits_from(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         prompt.check_tokens(x)?;
-        self.read_last(&prompt.start(), x, 1, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
+        self.is_reader_of(prompt)?;
+        self.read_last(&prompt.start(), x, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
     }
 
     /// Embeddings `(n,t,c)` of all tokens of the prompt → ln p of each token of an answer, `(n,o)`; in nats.
@@ -284,6 +305,7 @@ impl Vlm {
     /// Errors: x is not `(n,t,c)` with the prompt's t; an answer to another prompt.
     pub fn log_probs_from(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         prompt.check_tokens(x)?;
+        self.is_reader_of(prompt)?;
         self.follow(prompt, &prompt.start(), x, said, self.0.llm.to_log_probs(said))?.squeeze(2).map_err(Error::from)
     }
 
@@ -301,40 +323,45 @@ impl Vlm {
         sites.into_iter().map(|site| record.get(site).cloned()).collect()
     }
 
-    /// What stands before the picture to be explained, read once, and what follows with the pixels' visual tokens, `(n,·,c)`.
-    fn after(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<(Past, Tensor)> {
-        let around = self.surroundings(prompt)?;
-        Ok((around.past.clone(), self.joined(&around, x, prompt)?))
-    }
-
-    /// The pixels' visual tokens and the embeddings of what follows them.
-    fn joined(&self, around: &Surroundings, x: &Tensor, prompt: &VisualPrompt) -> Result<Tensor> {
-        let seen = self.see(prompt, x)?;
-        match &around.after {
-            Some(after) => Ok(Tensor::cat(&[&seen, &spread(after, seen.dim(0)?)?], 1)?),
-            None => Ok(seen),
+    /// What stands before the picture to be explained, read once, and what follows with the pixels' visual tokens, `(n,·,c)`. Where so
+    /// many tokens more would make a text that is read differently from its beginning on, nothing is read before the rest.
+    fn after(&self, prompt: &VisualPrompt, x: &Tensor, more: usize) -> Result<(Past, Tensor)> {
+        if self.0.llm.stretches(prompt.text().len() + more) {
+            return Ok((prompt.start(), self.embed(prompt, x)?));
         }
+        let (seen, around) = (self.see(prompt, x)?, self.surroundings(prompt)?);
+        let after = spread(&around.after, seen.dim(0)?)?;
+        Ok((around.past, Tensor::cat(&[&seen, &after], 1)?))
     }
 
     /// What surrounds the picture to be explained; worked out once for each prompt.
     fn surroundings(&self, prompt: &VisualPrompt) -> Result<Surroundings> {
         prompt.surroundings(|text: &Text| {
-            let mut x = self.0.llm.embed(text)?;
-            for (picture, tokens) in prompt.others()? {
-                let seen = self.0.eyes.see(&picture.unsqueeze(0)?)?.squeeze(0)?;
-                x = x.slice_assign(&[tokens, 0..seen.dim(1)?], &seen)?;
-            }
+            let x = self.with_other_pictures(prompt, self.0.llm.embed(text)?)?;
             let (visual, t) = (prompt.visual(), text.len());
-            let some = |start: usize, end: usize| -> Result<Option<Tensor>> {
-                Ok((start < end).then(|| x.narrow(0, start, end - start)?.unsqueeze(0)).transpose()?)
-            };
-            let (before, after) = (some(0, visual.start)?, some(visual.end, t)?);
-            let past = match &before {
-                Some(before) => self.0.llm.extend(&prompt.start(), before)?.1,
-                None => prompt.start(),
-            };
-            Ok(Surroundings { before, past, after })
+            let (before, after) = (x.narrow(0, 0, visual.start)?, x.narrow(0, visual.end, t - visual.end)?);
+            let (before, after) = (before.unsqueeze(0)?, after.unsqueeze(0)?);
+            Ok(Surroundings { past: self.0.llm.extend(&prompt.start(), &before)?.1, before, after })
         })
+    }
+
+    /// Embeddings of all tokens, `(t,c)`, with the visual tokens of the pictures that are not to be explained among them.
+    fn with_other_pictures(&self, prompt: &VisualPrompt, mut x: Tensor) -> Result<Tensor> {
+        for (picture, tokens) in prompt.others()? {
+            let seen = self.0.eyes.see(&picture.unsqueeze(0)?)?.squeeze(0)?;
+            x = x.slice_assign(&[tokens, 0..seen.dim(1)?], &seen)?;
+        }
+        Ok(x)
+    }
+
+    /// Errors if another model read the prompt: what surrounds the picture would be the other's.
+    fn is_reader_of(&self, prompt: &VisualPrompt) -> Result<()> {
+        match prompt.reader() == self.0.number {
+            true => Ok(()),
+            false => Err(Error::argument(
+                "this prompt was read by another model, whose embeddings it holds: make it with `ask` or `read` of this one",
+            )),
+        }
     }
 
     /// The model where an answer is predicted, after the embeddings `(n,·,c)` of what follows a past.
@@ -352,12 +379,28 @@ impl Vlm {
         self.0.llm.run(past, &x, &vec![start; x.dim(0)?], said.len(), tail)
     }
 
-    /// The last `count` tokens.
-    fn read_last(&self, past: &Past, x: &Tensor, count: usize, tail: Vec<Stage>) -> Result<Tensor> {
+    /// The last token.
+    fn read_last(&self, past: &Past, x: &Tensor, tail: Vec<Stage>) -> Result<Tensor> {
         let (n, t, _) = x.dims3()?;
-        self.0.llm.run(past, x, &vec![t - count; n], count, tail)
+        self.0.llm.run(past, x, &vec![t - 1; n], 1, tail)
     }
 }
+
+/// Errors if a picture has so many pixels that attention over its patches would fill the memory.
+fn can_be_seen(picture: &Image) -> Result<()> {
+    const MOST: usize = 1 << 22;
+    let (height, width) = (picture.height(), picture.width());
+    match height * width {
+        0..=MOST => Ok(()),
+        pixels => Err(Error::argument(format!(
+            "as this model reads it, the picture has {width} × {height} = {pixels} pixels; attention over its patches would take \
+             many GiB. Load the model with `Load {{ most_pixels: Some(1_000_000), ..Load::default() }}`, which makes pictures smaller"
+        ))),
+    }
+}
+
+/// The number of the next model.
+static NEXT: AtomicUsize = AtomicUsize::new(0);
 
 /// `(1,t,c) → (n,t,c)`.
 fn spread(x: &Tensor, n: usize) -> Result<Tensor> {

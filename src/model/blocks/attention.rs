@@ -212,7 +212,9 @@ impl Attention {
             return Ok(None);
         }
         let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
-        let hide = |query: usize, key: usize| if self.sees(shape, query, key) { 0.0 } else { f64::NEG_INFINITY };
+        let windows = if self.has_windows(shape) { window_of_each(shape) } else { vec![0; keys] };
+        let sees = |query: usize, key: usize| self.sees(shape, query, key) && windows[query] == windows[key];
+        let hide = |query: usize, key: usize| if sees(query, key) { 0.0 } else { f64::NEG_INFINITY };
         let hide: Vec<f64> = (0..t).flat_map(|query| (0..keys).map(move |key| hide(query, key))).collect();
         Tensor::from_vec(hide, (t, keys), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device()).map(Some)
     }
@@ -221,19 +223,14 @@ impl Attention {
     fn sees(&self, shape: &Shape, query: usize, key: usize) -> bool {
         let past = shape.first_position();
         let in_time = !self.causal || key <= past + query;
-        let seen = key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]);
-        in_time && seen && (!self.has_windows(shape) || window_of(shape, query) == window_of(shape, key))
+        in_time && (key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]))
     }
 }
 
-/// The number of the window a token is in.
-fn window_of(shape: &Shape, token: usize) -> usize {
-    let windows = shape.windows.iter().flat_map(|windows| windows.iter());
-    let ends = windows.scan(0, |end, tokens| {
-        *end += tokens;
-        Some(*end)
-    });
-    ends.take_while(|&end| end <= token).count()
+/// The number of the window that each token is in.
+fn window_of_each(shape: &Shape) -> Vec<usize> {
+    let windows = shape.windows.iter().flat_map(|windows| windows.iter().enumerate());
+    windows.flat_map(|(number, &tokens)| std::iter::repeat_n(number, tokens)).collect()
 }
 
 /// One head of one example: where its numbers lie, and of what size they are.
@@ -411,7 +408,17 @@ impl Block for Attention {
     }
 
     fn composed(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        self.mix(&self.pattern(qkv, shape)?, qkv, shape)
+        let Some(windows) = shape.windows.as_ref().filter(|_| self.windowed) else {
+            return self.mix(&self.pattern(qkv, shape)?, qkv, shape);
+        };
+        let mut start = 0;
+        let window = |&tokens: &usize| {
+            let (part, shape) = (qkv.narrow(1, start, tokens)?, Shape { tokens, windows: None, ..shape.clone() });
+            start += tokens;
+            self.composed(&part, &shape)
+        };
+        let windows: Vec<Tensor> = windows.iter().map(window).collect::<candle_core::Result<_>>()?;
+        Tensor::cat(&windows, 1)
     }
 
     fn width(&self, channels: usize) -> Result<usize> {

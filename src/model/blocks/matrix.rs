@@ -62,6 +62,7 @@ pub(crate) fn matmul<T: Real>(
 ) {
     assert_eq!(a.cols, b.rows, "inner sizes differ");
     assert!(fits(out.len(), a.rows, b.cols, row_stride), "the product does not fit its slice");
+    assert!(a.rows < 2 || row_stride >= b.cols, "rows of the product overlap");
     let out = Columns(out.as_mut_ptr());
     // SAFETY: `Matrix::new` and the assertions above keep every access, at any strides, inside the three slices; `out` is
     // borrowed mutably, so it overlaps neither operand, and no two ranges of columns share a number.

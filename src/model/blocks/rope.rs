@@ -62,8 +62,7 @@ impl Rope {
         match axes.len() == self.frequencies.len() && axes.iter().all(|&axis| axis < 3) {
             true => Ok(Self { axes, ..self }),
             false => Err(Error::argument(format!(
-                "the sections of the rotary embeddings have {} pairs of channels, and a head has {}",
-                axes.len(),
+                "the rotary embeddings' {} pairs of channels each go by axis 0, 1 or 2, got {axes:?}",
                 self.frequencies.len()
             ))),
         }

@@ -54,9 +54,18 @@ impl Setting {
             ("the positions", shape.positions.as_ref().map(|positions| positions.len())),
             ("the tokens of all windows", shape.windows.as_ref().map(|windows| windows.iter().sum())),
         ];
-        match counts.into_iter().find(|(_, count)| count.is_some_and(|count| count != tokens)) {
-            Some((what, count)) => Err(Error::shape(what, one_per_token, &[count.unwrap_or_default()])),
-            None => Ok(shape),
+        if let Some((what, count)) = counts.into_iter().find(|(_, count)| count.is_some_and(|count| count != tokens)) {
+            return Err(Error::shape(what, one_per_token, &[count.unwrap_or_default()]));
+        }
+        if let Some(past) = shape.past.as_ref().filter(|past| past.rank() != 3 || past.dims()[0] != 1) {
+            return Err(Error::shape("the past", "(1, p, c)", past.dims()));
+        }
+        match &shape.windows {
+            Some(windows) if windows.contains(&0) => Err(Error::argument("a window has at least one token")),
+            Some(_) if shape.key_mask.is_some() || shape.past.is_some() => Err(Error::argument(
+                "windows go with no mask and no past: tokens see all of their window, and nothing else",
+            )),
+            _ => Ok(shape),
         }
     }
 }

@@ -57,9 +57,6 @@ struct RopeRule {
     original_max_position_embeddings: Option<usize>,
     /// How many pairs of channels go by time, by row and by column.
     mrope_section: Option<[usize; 3]>,
-    /// Whether these take turns, or follow each other.
-    #[serde(default)]
-    mrope_interleaved: bool,
 }
 
 impl RopeRule {
@@ -69,13 +66,15 @@ impl RopeRule {
 
     /// The axis of every pair of channels.
     fn axes(&self, pairs: usize) -> Vec<usize> {
-        let Some(sections) = self.mrope_section else { return vec![0; pairs] };
-        match self.mrope_interleaved {
-            true => (0..pairs).map(|i| if i < 3 * sections[i % 3] { i % 3 } else { 0 }).collect(),
-            false => (0..3).flat_map(|axis| vec![axis; sections[axis]]).collect(),
+        match self.mrope_section {
+            Some(sections) => (0..3).flat_map(|axis| vec![axis; sections[axis]]).collect(),
+            None => vec![0; pairs],
         }
     }
 }
+
+/// How many pairs of channels Qwen2-VL and Qwen2.5-VL turn by time, by row and by column.
+const SECTIONS: [usize; 3] = [16, 24, 24];
 
 /// A token id, a list of them, or none.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -104,6 +103,21 @@ impl Config {
         serde_json::from_value(json).map_err(|error| Error::file(checkpoint.place("config.json"), error))
     }
 
+    /// With the sections of rotary embeddings that the published vision-language models have, where the file leaves them out.
+    pub fn seeing(mut self) -> Self {
+        let rule = self.rope_parameters.as_mut().or(self.rope_scaling.as_mut());
+        match rule {
+            Some(rule) => rule.mrope_section = rule.mrope_section.or(Some(SECTIONS)),
+            None => self.rope_scaling = Some(RopeRule { mrope_section: Some(SECTIONS), ..RopeRule::default() }),
+        }
+        self
+    }
+
+    /// Whether so many tokens are read with other frequencies than fewer are.
+    pub fn stretches(&self, tokens: usize) -> bool {
+        self.stretched_from.is_some_and(|context| tokens > context)
+    }
+
     pub fn kv_heads(&self) -> usize {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
@@ -127,6 +141,10 @@ impl Config {
         match self {
             Self { num_attention_heads: 0, .. } => Some("num_attention_heads must be at least 1"),
             Self { num_hidden_layers: 0, .. } => Some("num_hidden_layers must be at least 1"),
+            Self { stretched_from: Some(0 | 1), .. } => Some(
+                "use_dynamic_ntk and use_logn_attn are known only together, and with a seq_length of 2 at least to be measured \
+                 against",
+            ),
             config if config.head_dim() < 2 || !config.head_dim().is_multiple_of(2) => {
                 Some("head_dim must be even, since rotary embeddings turn pairs of channels")
             }
@@ -171,14 +189,16 @@ impl Config {
 /// The configuration of a language model that is part of a larger one, at the top; and the first Qwen's in the words of others.
 fn in_own_words(mut json: Value) -> Value {
     if let (Some(Value::Object(text)), Some(all)) = (json.get("text_config").cloned(), json.as_object_mut()) {
-        all.extend(text);
+        all.extend(text.into_iter().filter(|(_, value)| !value.is_null()));
     }
     if json["model_type"] == "qwen" {
         // its file counts both halves of the gated layer
         json["intermediate_size"] = (json["intermediate_size"].as_u64().unwrap_or_default() / 2).into();
-        if json["use_dynamic_ntk"] == true && json["use_logn_attn"] == true {
-            json["stretched_from"] = json["seq_length"].clone();
-        }
+        json["stretched_from"] = match [&json["use_dynamic_ntk"], &json["use_logn_attn"]].map(|flag| *flag == true) {
+            [true, true] => json["seq_length"].as_u64().unwrap_or_default().into(),
+            [false, false] => Value::Null,
+            _ => 0.into(),
+        };
     }
     json
 }
