@@ -8,6 +8,7 @@ mod inside_llama;
 mod integrated_gradients;
 mod llm_attribution;
 mod pixels_and_prompts;
+mod what_the_model_saw;
 
 use maud::html;
 
@@ -17,6 +18,7 @@ pub use inside_llama::{head_that_looks, parting_prompt, words_zeroed};
 pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
 pub use llm_attribution::{plays_chess, rather_than, removed};
 pub use pixels_and_prompts::{false_friend, last_object, relevance_mass};
+pub use what_the_model_saw::{cell_drops, language_prior, picture_share};
 
 use crate::show::Show;
 use crate::{Error, Result};

@@ -279,3 +279,57 @@ fn false_friend() {
     fails(check::false_friend("something blue"), "names no shape that is missing");
     passes(check::false_friend("a blue triangle"));
 }
+
+#[test]
+fn picture_share() {
+    let share = |scores: &[f64], picture: std::ops::Range<usize>| {
+        let size = |scores: &[f64]| scores.iter().map(|score| score.abs()).sum::<f64>();
+        size(&scores[picture]) / size(scores).max(f64::MIN_POSITIVE)
+    };
+    passes(check::picture_share(share));
+    let signed = |scores: &[f64], picture: std::ops::Range<usize>| {
+        scores[picture].iter().sum::<f64>() / scores.iter().sum::<f64>()
+    };
+    fails(check::picture_share(signed), "I expected 0.375");
+    let undefined = |scores: &[f64], picture: std::ops::Range<usize>| {
+        let size = |scores: &[f64]| scores.iter().map(|score| score.abs()).sum::<f64>();
+        size(&scores[picture]) / size(scores)
+    };
+    fails(check::picture_share(undefined), "I expected 0, got NaN");
+}
+
+fn drops_of(size: usize, vlm: &Vlm, prompt: &VisualPrompt, target: Target, blank: &Tensor) -> Result<Vec<f64>> {
+    let x = prompt.pixels()?;
+    let f = |x: &Tensor| target.of(&vlm.logits(prompt, x)?);
+    Ok(feature_ablation(f, &x, blank, &Groups::patches(&x, size)?)?.scores)
+}
+
+#[test]
+fn cell_drops() {
+    passes(check::cell_drops(|vlm, prompt, target, blank| drops_of(8, vlm, prompt, target, blank)));
+    fails(
+        check::cell_drops(|vlm, prompt, target, blank| drops_of(4, vlm, prompt, target, blank)),
+        "256 numbers are one for each patch; the language model reads 64",
+    );
+    let negated = |vlm: &Vlm, prompt: &VisualPrompt, target: Target, blank: &Tensor| {
+        Ok(drops_of(8, vlm, prompt, target, blank)?.into_iter().map(|drop| -drop).collect())
+    };
+    fails(check::cell_drops(negated), "signs");
+    let columns_first = |vlm: &Vlm, prompt: &VisualPrompt, target: Target, blank: &Tensor| {
+        let (drops, [rows, columns]) = (drops_of(8, vlm, prompt, target, blank)?, prompt.grid());
+        Ok((0..rows * columns).map(|i| drops[i % rows * columns + i / rows]).collect())
+    };
+    fails(check::cell_drops(columns_first), "The drops of the chapter's picture");
+    let as_if_square = |vlm: &Vlm, prompt: &VisualPrompt, target: Target, blank: &Tensor| {
+        Ok(drops_of(8, vlm, prompt, target, blank)?.into_iter().take(64).collect())
+    };
+    fails(check::cell_drops(as_if_square), "The drops of a wide picture: I expected 72 numbers, got 64");
+}
+
+#[test]
+fn language_prior() {
+    fails(check::language_prior("What colour is the square?"), "to one picture and");
+    fails(check::language_prior("What colour is the sky?"), "the chapter's own example");
+    fails(check::language_prior("What colour is the sea?"), "to one picture and");
+    passes(check::language_prior("What colour is a banana?"));
+}

@@ -146,12 +146,13 @@ fn pictures_of_any_size_are_read_in_whole_cells() -> Result<()> {
 fn prompts_that_do_not_fit_are_explained() -> Result<()> {
     let vlm = reference("models/qwen2_vl")?;
     let picture = waves(32, 32)?;
+    let one = std::slice::from_ref(&picture);
     let slot = "<|vision_start|><|image_pad|><|vision_end|>";
     let of = |text: &str, pictures: &[Image]| vlm.read(text, pictures).map(|_| ()).unwrap_err().to_string();
-    assert!(of("What?", &[picture.clone()]).contains("0 places for pictures"));
+    assert!(of("What?", one).contains("0 places for pictures"));
     assert!(of(slot, &[]).contains("1 places for pictures"), "{}", of(slot, &[]));
-    assert!(of("<|vision_start|>What?", &[picture.clone()]).contains("without its"));
-    let by_hand = of(&format!("{slot}What? <|image_pad|>"), &[picture.clone()]);
+    assert!(of("<|vision_start|>What?", one).contains("without its"));
+    let by_hand = of(&format!("{slot}What? <|image_pad|>"), one);
     assert!(by_hand.contains("cannot be written by hand"), "{by_hand}");
 
     let prompt = vlm.ask("What?", &picture)?;
@@ -162,7 +163,7 @@ fn prompts_that_do_not_fit_are_explained() -> Result<()> {
     let wrong = vlm.log_probs(&prompt, &said, &prompt.pixels()?.unsqueeze(0)?).unwrap_err();
     assert!(wrong.to_string().contains("another prompt"), "{wrong}");
     assert!(prompt.explaining(1).is_err());
-    let film = of("<|vision_start|><|video_pad|><|vision_end|>What?", &[picture.clone()]);
+    let film = of("<|vision_start|><|video_pad|><|vision_end|>What?", one);
     assert!(film.contains("«<|video_pad|>»"), "{film}");
     Ok(())
 }

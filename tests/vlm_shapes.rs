@@ -133,7 +133,7 @@ impl Question<'_> {
         explain(&x, &absent)?.within_picture(&self.prompt)
     }
 
-    fn from_tokens(&self, x: &Tensor) -> Result<Tensor> {
+    fn by_embeddings(&self, x: &Tensor) -> Result<Tensor> {
         self.colour.of(&self.vlm.logits_from(&self.prompt, x)?)
     }
 
@@ -164,10 +164,10 @@ const METHODS: [(&str, Method, [f64; 2]); 10] = [
         feature_ablation(|x| q.logit(x), &q.x, &q.blank()?, &groups)?.over_segments(&groups)
     }, [0.83, 0.77]),
     ("IG, visual tokens", |q| {
-        q.by_tokens(|x, absent| integrated_gradients(|x| q.from_tokens(x), x, absent, &Steps::gauss_legendre(16)))
+        q.by_tokens(|x, absent| integrated_gradients(|x| q.by_embeddings(x), x, absent, &Steps::gauss_legendre(16)))
     }, [0.83, 0.77]),
     ("ablation, tokens", |q| q.by_tokens(|x, absent| {
-        feature_ablation(|x| q.from_tokens(x), x, absent, &Groups::rows(x))
+        feature_ablation(|x| q.by_embeddings(x), x, absent, &Groups::rows(x))
     }), [0.66, 0.43]),
     ("attention", |q| q.attention(), [0.83, 0.73]),
 ];
