@@ -53,11 +53,13 @@ mod attribution;
 pub mod baseline;
 mod causal_rollout;
 pub mod check;
+mod context_cite;
 mod error;
 pub mod faithfulness;
 mod grad;
 mod integrated_gradients;
 pub mod kernel;
+mod lasso;
 mod lime;
 pub mod model;
 mod outcomes;
@@ -81,6 +83,10 @@ pub use attention_gradients::{AttentionGradients, attention_gradients, gae, gae_
 pub use attribution::{Attribution, Completeness, Features, Output};
 pub use candle_core;
 pub use causal_rollout::{CausalRollout, causal_rollout};
+pub use context_cite::{
+    ContextCite, Masks, Sources, Surrogate, context_prompt, draw_masks, fit_context_surrogate, span_logit,
+    token_log_odds,
+};
 pub use error::{Error, Result};
 pub use grad::{grad_at, grad_check, jacobian_at};
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
@@ -108,13 +114,14 @@ pub mod prelude {
         Biography, Colour, Decided, Facts, Object, Question, RoleKind, Scene, Scenes, Sentence, Shape, Truth,
     };
     pub use crate::{
-        AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, Convergence, Error, Features, Groups,
-        HeadFusion, Interpolation, Lime, Noise, Output, Permutations, Quadrature, Result, Rollout, Steps, Target,
-        ablate, attention_flow, attention_flow_row, attention_gradients, causal_rollout, convergence,
-        embedding_sensitivity, feature_ablation, gae, gae_normalised, grad_at, grad_check, gradient, gradient_rollout,
-        gradient_x_input, integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, occlusion,
-        rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling,
-        shapley_values, smooth_grad, smooth_grad_squared, superpixels, var_grad,
+        AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, ContextCite, Convergence, Error,
+        Features, Groups, HeadFusion, Interpolation, Lime, Masks, Noise, Output, Permutations, Quadrature, Result,
+        Rollout, Sources, Steps, Surrogate, Target, ablate, attention_flow, attention_flow_row, attention_gradients,
+        causal_rollout, context_prompt, convergence, draw_masks, embedding_sensitivity, feature_ablation,
+        fit_context_surrogate, gae, gae_normalised, grad_at, grad_check, gradient, gradient_rollout, gradient_x_input,
+        integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, occlusion, rank_correlation, resample,
+        riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling, shapley_values,
+        smooth_grad, smooth_grad_squared, span_logit, superpixels, token_log_odds, var_grad,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

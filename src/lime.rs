@@ -3,15 +3,13 @@
 //! Ribeiro, Singh & Guestrin 2016, arXiv 1602.04938.
 
 use candle_core::Tensor;
-use linfa::DatasetBase;
-use linfa::prelude::Fit;
-use linfa_elasticnet::ElasticNet;
 use ndarray::{Array1, Array2, Axis};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::ablation::Groups;
 use crate::attribution::Attribution;
+use crate::lasso::lasso;
 use crate::shapley::{Present, play};
 use crate::{Error, Result};
 
@@ -106,8 +104,6 @@ fn weighted_lasso(present: &Present, values: &[f64], weights: &[f64], alpha: f64
     let centred = &rows - &((&rows * &column).sum_axis(Axis(0)) / count);
     let aim = &values - (&values * &weights).sum() / count;
     let roots = weights.mapv(f64::sqrt);
-    let data = DatasetBase::new(centred * roots.view().insert_axis(Axis(1)), aim * &roots);
-    let model = ElasticNet::params().penalty(alpha).l1_ratio(1.0).with_intercept(false).tolerance(1e-10);
-    let model = model.max_iterations(10_000).fit(&data).map_err(Error::argument)?;
-    Ok(model.hyperplane().to_vec())
+    let (coefficients, _) = lasso(centred * roots.view().insert_axis(Axis(1)), aim * &roots, alpha)?;
+    Ok(coefficients)
 }

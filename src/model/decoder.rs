@@ -280,6 +280,18 @@ impl CausalLm {
     ///
     /// Errors: no prompts; an empty one; an id beyond the vocabulary; longer than the context.
     pub fn log_probs_after(&self, prompts: &[Vec<u32>], said: &Continuation) -> Result<Tensor> {
+        Ok(self.follow_each(prompts, said, self.to_log_probs(said))?.squeeze(2)?)
+    }
+
+    /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`.
+    ///
+    /// Errors: those of [`log_probs_after`](Self::log_probs_after).
+    pub fn continuation_logits_after(&self, prompts: &[Vec<u32>], said: &Continuation) -> Result<Tensor> {
+        self.follow_each(prompts, said, self.to_logits())
+    }
+
+    /// The model at the places where the continuation is predicted, after each of some prompts.
+    fn follow_each(&self, prompts: &[Vec<u32>], said: &Continuation, tail: Vec<Stage>) -> Result<Tensor> {
         let ids = said.ids();
         let longest = prompts.iter().map(Vec::len).max().ok_or_else(|| Error::argument("there are no prompts"))?;
         if prompts.iter().any(Vec::is_empty) {
@@ -296,7 +308,7 @@ impl CausalLm {
         let rows: Vec<u32> = prompts.iter().flat_map(row).collect();
         let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + ids.len() - 1, ()))?;
         let starts: Vec<usize> = prompts.iter().map(|prompt| prompt.len() - 1).collect();
-        Ok(self.run(&Past::default(), &x, &starts, ids.len(), self.to_log_probs(said))?.squeeze(2)?)
+        self.run(&Past::default(), &x, &starts, ids.len(), tail)
     }
 
     /// ln p of each token of a continuation, given the parts of a prompt that are there, `(n,s)` → `(n,o)`: the others are

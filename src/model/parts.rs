@@ -255,6 +255,7 @@ fn fill(pieces: &[String], values: &[impl AsRef<str>]) -> String {
     pieces.iter().zip(values).flat_map(|(piece, value)| [piece.as_str(), value]).collect()
 }
 
-fn part(text: String, place: Range<usize>) -> Token {
+/// A part of a text, as a token of its own.
+pub(crate) fn part(text: String, place: Range<usize>) -> Token {
     Token { text, id: 0, start: place.start, end: place.end, word: None, special: false }
 }

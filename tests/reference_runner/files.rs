@@ -6,7 +6,7 @@ use std::rc::Rc;
 use serde_json::Value as Json;
 
 use super::job::Job;
-use super::{Fallible, captum, kinds, qwen_vl, rollout_family};
+use super::{Fallible, captum, context_cite_family, kinds, qwen_vl, rollout_family};
 
 /// Every case of a folder.
 pub fn jobs(folder: &Path) -> Vec<Job> {
@@ -49,12 +49,13 @@ fn contexts(folder: &Path) -> Vec<Job> {
     };
     let job = |number: usize| match cases[number]["topic"].as_str() {
         Some("rollout") => rollout_family::job(number, &cases),
-        topic => context(&cases[number], topic.unwrap_or_default()),
+        Some("contextcite") => context_cite_family::job(number, &cases),
+        topic => stranger(&cases[number], topic.unwrap_or_default()),
     };
     (0..cases.len()).map(job).collect()
 }
 
-fn context(case: &Json, topic: &str) -> Job {
+fn stranger(case: &Json, topic: &str) -> Job {
     let name = case["id"].as_str().unwrap_or_default();
     let job = Job::broken("cc_rollout", name, format!("the topic `{topic}` is not known"));
     Job { method: topic.into(), ..job }

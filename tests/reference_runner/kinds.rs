@@ -14,8 +14,8 @@ use super::job::Job;
 use super::suite::Suite;
 use super::value::Value;
 use super::{
-    Fallible, bert, causal, clip, continuation, files, last_logit, rollout, sentence, tokens, units, vision,
-    vision_language,
+    Fallible, bert, causal, clip, context_cite, continuation, files, last_logit, rollout, sentence, tokens, units,
+    vision, vision_language,
 };
 
 /// Everything a case may expect, by field. A field that is reached in several ways is there several times, as
@@ -44,6 +44,19 @@ const LOOKED_AT: &[&str] =
     &["image", "image_u8_hwc", "texts", "input_ids", "attention_mask", "prompt", "image_grid_thw", "tokens"];
 const ASKED: &[&str] = &["image", "image_u8_hwc", "prompt", "input_ids", "image_grid_thw", "tokens"];
 const SAID: &[&str] = &["text", "input_ids", "tokens", "kept", "target_text", "target_ids", "target_tokens"];
+const CITED: &[&str] = &[
+    "context",
+    "query",
+    "sources",
+    "separators",
+    "full_prompt",
+    "response",
+    "full_output",
+    "prompt_ids",
+    "prompt_ids_mask0",
+    "prompt_mask0",
+    "context_mask0",
+];
 
 #[rustfmt::skip]
 const KINDS: &[Kind] = &[
@@ -84,6 +97,15 @@ const KINDS: &[Kind] = &[
     Kind { name: "pixel_ig_patches", inputs: ASKED, dtypes: &[F32, F64], run: vision_language::by_patches,
            params: &["n_steps", "method", "baseline", "mean", "std", "target", "patch_size", "merge_size", "temporal_patch_size"] },
     Kind { name: "preprocess", inputs: SEEN, params: &["size", "resample", "mean", "std"], dtypes: &[F32], run: vision::preprocess },
+    Kind { name: "cc_mask", inputs: &[], params: &["num_sources", "keep_prob", "seeds", "rule"], dtypes: &[F64],
+           run: context_cite::masks },
+    Kind { name: "cc_logit_probs", inputs: &["logits", "labels"], params: &["rule"], dtypes: &[F64], run: context_cite::token },
+    Kind { name: "cc_aggregate", inputs: &["logit_probs"], params: &["rule"], dtypes: &[F64], run: context_cite::aggregate },
+    Kind { name: "lasso", inputs: &["X", "y"], params: &["alpha", "standardize", "objective"], dtypes: &[F64],
+           run: context_cite::lasso },
+    Kind { name: "context_cite", inputs: CITED, dtypes: &[F32, F64], run: context_cite::cited,
+           params: &["source_type", "num_ablations", "keep_prob", "lasso_alpha", "standardize", "mask_rng", "prompt_template",
+                     "generate", "ranges", "splitter", "weights"] },
     Kind { name: "forward_clip", inputs: HELD, params: &["mean", "std"], dtypes: &[F32, F64], run: clip::forward },
     Kind { name: "forward_vlm", inputs: ASKED, dtypes: &[F32, F64], run: vision_language::forward,
            params: &["mean", "std", "patch_size", "merge_size", "temporal_patch_size"] },
@@ -109,7 +131,18 @@ fn sentences(name: &str) -> Option<Json> {
         "attr_target" => json!(["log_prob", "prob"]),
         "replacement" => json!(["zero vector"]),
         "drop" => json!(["base_logit - ablated_logit (positive: the token supports the target)"]),
-        "rule" => json!(["the same draws are added to one token at a time"]),
+        "rule" => json!([
+            "the same draws are added to one token at a time",
+            context_cite::DRAWN,
+            context_cite::TOKEN,
+            context_cite::AGGREGATE
+        ]),
+        "standardize" => json!([context_cite::STANDARD, true]),
+        "source_type" => json!(["sentence", "word"]),
+        "mask_rng" => json!([context_cite::SEEDS]),
+        "prompt_template" => json!([context_cite::TEMPLATE]),
+        "splitter" => json!([context_cite::SENTENCES, context_cite::WORDS]),
+        "weights" => json!([context_cite::WEIGHTS]),
         "order" => json!(["last @ ... @ first"]),
         "resample" => json!(["bilinear (antialias, PIL)"]),
         "discard_rule" => json!([rollout::DISCARD]),

@@ -7,6 +7,8 @@ mod case;
 mod causal;
 mod check;
 mod clip;
+mod context_cite;
+mod context_cite_family;
 mod continuation;
 mod files;
 mod job;

@@ -69,6 +69,7 @@ const FAMILIES: &[Family] = &[
     Family { prefix: "format_attr", fields: &["input"], dtypes: BOTH, run: absence::spread },
     Family { prefix: "TextTokenInput.to_model_input(perturbed)", dtypes: BOTH, run: absence::tokens,
              fields: &["input", "baseline", "perturbed", "skip_tokens"] },
+    Family { prefix: "sum_i log sigmoid(l_i) =: s; s - log(1-exp(s))", fields: &["input"], dtypes: &[F64], run: methods::span },
     Family { prefix: "vit-explain rollout, discard 0", fields: &["input"], dtypes: BOTH, run: methods::rollout },
 ];
 

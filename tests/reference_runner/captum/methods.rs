@@ -155,6 +155,14 @@ pub fn rollout(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>
     record.against_one("expected", &rolled, dtype)
 }
 
+/// Log-odds of spans, a row of tokens each.
+pub fn span(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
+    let rows = Value::nested(record.need("input")?)?.tensor(dtype)?.to_vec2::<f64>()?;
+    let spans = rows.iter().map(|row| span_logit(row)).collect::<Result<Vec<_>>>()?;
+    record.against_one("expected", &spans.as_slice().into(), dtype)
+}
+
 /// Scores example by example, gathered into the inputs' shapes.
 pub fn each(
     record: &Record,

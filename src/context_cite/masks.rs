@@ -1,0 +1,101 @@
+//! Which sources are kept, many times over.
+
+use candle_core::{Device, Tensor};
+use rand_mt::Mt;
+
+use crate::{Error, Result};
+
+/// m masks over s sources: in each, which of them are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Masks {
+    rows: Vec<Vec<bool>>,
+}
+
+impl Masks {
+    /// Masks of one's own, a row each.
+    ///
+    /// Errors: no masks; no sources; rows of different lengths.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let without_one = Masks::new(vec![vec![true, true], vec![false, true], vec![true, false]])?;
+    /// assert_eq!((without_one.len(), without_one.sources()), (3, 2));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn new(rows: Vec<Vec<bool>>) -> Result<Self> {
+        let sources = rows.first().map_or(0, Vec::len);
+        if sources == 0 {
+            return Err(Error::argument("masks need at least one row, and a row at least one source"));
+        }
+        match rows.iter().find(|row| row.len() != sources) {
+            Some(odd) => Err(Error::shape("a mask", format!("({sources},), the first's"), &[odd.len()])),
+            None => Ok(Self { rows }),
+        }
+    }
+
+    /// How many masks there are; at least one.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none, which cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// How many sources each is over; at least one.
+    pub fn sources(&self) -> usize {
+        self.rows[0].len()
+    }
+
+    /// The masks, row by row: whether each source is kept.
+    pub fn rows(&self) -> &[Vec<bool>] {
+        &self.rows
+    }
+
+    /// `(m,s)`: ones where a source is kept, as [`log_probs_with`](crate::model::CausalLm::log_probs_with) takes them.
+    pub fn tensor(&self) -> Result<Tensor> {
+        let flags: Vec<f64> = self.rows.iter().flatten().map(|&kept| f64::from(u8::from(kept))).collect();
+        Ok(Tensor::from_vec(flags, (self.len(), self.sources()), &Device::Cpu)?)
+    }
+}
+
+/// `count` masks over `sources`, `(m,s)`, in which every source is kept with the same probability, independently.
+/// context-cite draws 64 masks with probability ½.
+///
+/// Mask m is that of numpy's `RandomState(seed + m).choice([False, True], s, p=[1 − p, p])`, bit for bit; context-cite's seed
+/// is 0. It is thus the same whatever `count` is, and the masks of fewer sources are the beginnings of those of more.
+///
+/// Errors: no sources; no masks; a probability that is not between 0 and 1; seeds beyond 2³².
+///
+/// **When it misleads**: few sources give equal masks, and of many a mask keeps about half, so that a source which needs two
+/// others is seldom seen with both.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// assert_eq!(draw_masks(4, 2, 0.5, 0)?.rows(), [[true, true, true, true], [false, true, false, false]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn draw_masks(sources: usize, count: usize, keep_probability: f64, seed: u32) -> Result<Masks> {
+    if !(keep_probability > 0.0 && keep_probability < 1.0) {
+        return Err(Error::argument(format!(
+            "a source is kept with a probability between 0 and 1, got {keep_probability}: try 0.5"
+        )));
+    }
+    let last = count.checked_sub(1).and_then(|last| u32::try_from(last).ok()?.checked_add(seed));
+    let last = last.ok_or_else(|| {
+        Error::argument(format!("at least one mask is needed, and seeds below 2³²; got {count} masks from seed {seed}"))
+    })?;
+    let dropped = (1.0 - keep_probability) / ((1.0 - keep_probability) + keep_probability);
+    let row = |seed| {
+        let mut twister = Mt::new(seed);
+        (0..sources).map(|_| uniform(&mut twister) >= dropped).collect()
+    };
+    Masks::new((seed..=last).map(row).collect())
+}
+
+/// A number in `[0, 1)` with 53 random bits: Matsumoto & Nishimura's `genrand_res53`, which numpy uses.
+fn uniform(twister: &mut Mt) -> f64 {
+    let (high, low) = (twister.next_u32() >> 5, twister.next_u32() >> 6);
+    (f64::from(high) * 67_108_864.0 + f64::from(low)) / 9_007_199_254_740_992.0
+}

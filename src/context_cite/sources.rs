@@ -1,0 +1,158 @@
+//! A context in sources, and what is left of it without some.
+
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::attribution::Features;
+use crate::model::parts::part;
+use crate::{Error, Result};
+
+/// A context cut into s sources, with what separates them.
+///
+/// Unlike [`Parts`](crate::model::parts::Parts), which take tokens out of a prompt, this makes a shorter *text*, as an author
+/// would have written it, to be put into a prompt and read anew.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let sources = Sources::sentences("Anna built the bridge. It is red.\n\nIn 1954 the trains stopped.")?;
+/// assert_eq!(sources.parts()[2], "In 1954 the trains stopped.");
+/// assert_eq!(sources.ablated_context(&[true, false, true])?, "Anna built the bridge.\n\nIn 1954 the trains stopped.");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sources {
+    context: String,
+    places: Vec<Range<usize>>,
+}
+
+impl Sources {
+    /// Sentences, by Unicode's rules; a heading or the item of a list, on a line of its own, is one too.
+    ///
+    /// Errors: the context is empty.
+    ///
+    /// **When it misleads**: a full stop before a capital ends a sentence, so «Dr. Holm» is torn in two.
+    pub fn sentences(context: &str) -> Result<Self> {
+        Self::trimmed(context, context.split_sentence_bound_indices())
+    }
+
+    /// Words, by Unicode's rules; punctuation marks by themselves.
+    ///
+    /// Errors: the context is empty.
+    ///
+    /// **When it misleads**: one word is soon guessed from the others, and many sources need many masks.
+    pub fn words(context: &str) -> Result<Self> {
+        Self::trimmed(context, context.split_word_bound_indices())
+    }
+
+    /// Paragraphs, which blank lines separate.
+    ///
+    /// Errors: the context is empty.
+    pub fn paragraphs(context: &str) -> Result<Self> {
+        let (mut places, mut start, mut open): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, false);
+        for line in context.split_inclusive('\n') {
+            let place = trim(start, line);
+            start += line.len();
+            match places.last_mut() {
+                Some(last) if open && !place.is_empty() => last.end = place.end,
+                _ if !place.is_empty() => places.push(place.clone()),
+                _ => (),
+            }
+            open = !place.is_empty();
+        }
+        Self::some(context, places)
+    }
+
+    /// Sources of one's own: parts of the context as it spells them, each where it first stands after the one before. What is
+    /// in none of them separates: it stands before a source that is kept, and goes with one that is not.
+    ///
+    /// Errors: none given; an empty one; one that is not in the context.
+    pub fn spans(context: &str, spans: &[&str]) -> Result<Self> {
+        let (mut places, mut from) = (Vec::with_capacity(spans.len()), 0);
+        for span in spans {
+            let found = context[from..].find(span).filter(|_| !span.is_empty());
+            let at = found.ok_or_else(|| Error::argument(format!("the context does not say «{span}» (any more)")))?;
+            places.push(from + at..from + at + span.len());
+            from += at + span.len();
+        }
+        Self::some(context, places)
+    }
+
+    /// Pieces of the context without the white space around them; blank ones are none.
+    fn trimmed<'a>(context: &str, pieces: impl Iterator<Item = (usize, &'a str)>) -> Result<Self> {
+        let places = pieces.map(|(start, piece)| trim(start, piece)).filter(|place| !place.is_empty()).collect();
+        Self::some(context, places)
+    }
+
+    fn some(context: &str, places: Vec<Range<usize>>) -> Result<Self> {
+        match places.is_empty() {
+            true => Err(Error::argument("the context has no sources: it is empty, or none of it was asked for")),
+            false => Ok(Self { context: context.into(), places }),
+        }
+    }
+
+    /// The whole context.
+    pub fn context(&self) -> &str {
+        &self.context
+    }
+
+    /// How many sources there are; at least one.
+    pub fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Whether there are none, which cannot be made.
+    pub fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Where in the context each source stands, in bytes.
+    pub fn places(&self) -> &[Range<usize>] {
+        &self.places
+    }
+
+    /// What each source says.
+    pub fn parts(&self) -> Vec<String> {
+        self.places.iter().map(|place| self.context[place.clone()].to_string()).collect()
+    }
+
+    /// The sources as what scores are over.
+    pub(super) fn features(&self) -> Features {
+        let tokens = self.places.iter().map(|place| part(self.context[place.clone()].into(), place.clone())).collect();
+        Features::Spans { text: self.context.clone(), tokens }
+    }
+
+    /// What stands before each source: after the one before, or at the beginning of the context.
+    pub fn separators(&self) -> Vec<String> {
+        (0..self.len()).map(|source| self.separator(source).to_string()).collect()
+    }
+
+    fn separator(&self, source: usize) -> &str {
+        let from = source.checked_sub(1).map_or(0, |before| self.places[before].end);
+        &self.context[from..self.places[source].start]
+    }
+
+    /// Which sources are kept, `(s,)` → the context that is left: those kept, each after its own separator, the first without.
+    ///
+    /// What stands before the first source that is kept and after the last is left out, even if all are; if none is kept,
+    /// nothing is left, which a prompt may well say.
+    ///
+    /// Errors: not one flag per source.
+    pub fn ablated_context(&self, keep: &[bool]) -> Result<String> {
+        if keep.len() != self.len() {
+            return Err(Error::shape("what is kept", format!("({},), one per source", self.len()), &[keep.len()]));
+        }
+        let mut left = String::new();
+        for (source, _) in keep.iter().enumerate().filter(|(_, kept)| **kept) {
+            let separator = if left.is_empty() { "" } else { self.separator(source) };
+            left.extend([separator, &self.context[self.places[source].clone()]]);
+        }
+        Ok(left)
+    }
+}
+
+/// Where a piece stands without the white space around it.
+fn trim(start: usize, piece: &str) -> Range<usize> {
+    let start = start + piece.len() - piece.trim_start().len();
+    start..start + piece.trim().len()
+}
