@@ -469,49 +469,84 @@ pub(super) const QWEN: Names = Names {
     down: "mlp.c_proj",
 };
 
+/// Where a block's weights are, what they are called, and of what size they are.
+struct Part<'a> {
+    weights: &'a Weights,
+    names: &'a Names,
+    config: &'a Config,
+    /// The block's number.
+    l: usize,
+}
+
 fn block(weights: &Weights, names: &Names, config: &Config, rope: &Stage, l: usize) -> Result<Block> {
-    let (c, wide, heads, kv_heads) =
-        (config.hidden_size, config.intermediate_size, config.num_attention_heads, config.kv_heads());
-    let d = config.head_dim();
-    let name = |part: &str| format!("{}{l}.{part}", names.blocks);
-    let linear = |part: &str, from, to| weights.linear(&name(part), from, to);
-    let norm = |part: &str, width| weights.rms_norm(&name(part), width, config.rms_norm_eps);
-    let qkv = match &names.qkv {
-        Qkv::Packed([weight, bias]) => {
-            weights.linear_of([&name(weight), &name(bias)], c, (heads + 2 * kv_heads) * d)?
-        }
-        Qkv::Interleaved(_) => return Err(Error::argument("no decoder is known whose heads are stacked one by one")),
-        Qkv::Apart(parts) => {
-            let parts = parts.iter().zip([heads, kv_heads, kv_heads]).map(|(part, n)| linear(part, c, n * d));
-            Linear::stacked(&parts.collect::<Result<Vec<_>>>()?)?
-        }
-    };
-    let mut attention = vec![Stage::RmsNorm(norm(names.norms[0], c)?), Stage::Linear(qkv)];
-    if weights.contains(&name("self_attn.q_norm.weight")) {
-        let (query, key) = (norm("self_attn.q_norm", d)?, norm("self_attn.k_norm", d)?);
-        attention.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
-    }
-    attention.extend([
-        rope.clone(),
-        Stage::At(Site::Qkv(l)),
-        Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
-        Stage::Linear(linear(names.out, heads * d, c)?),
-        Stage::At(Site::AttnOut(l)),
-    ]);
-    let gate = names.gate.iter().map(|part| linear(part, c, wide)).collect::<Result<Vec<_>>>()?;
-    let feed_forward = vec![
-        Stage::RmsNorm(norm(names.norms[1], c)?),
-        Stage::Linear(Linear::stacked(&gate)?),
-        Stage::Gate(Gate(config.hidden_act)),
-        Stage::Linear(linear(names.down, wide, c)?),
-        Stage::At(Site::MlpOut(l)),
-    ];
+    let part = Part { weights, names, config, l };
     Ok(Block {
         attention: Chain::new(vec![
             Stage::At(Site::ResidPre(l)),
-            Stage::Residual(attention),
+            Stage::Residual(part.attention(rope)?),
             Stage::At(Site::ResidMid(l)),
         ]),
-        feed_forward: Chain::new(vec![Stage::Residual(feed_forward), Stage::At(Site::ResidPost(l))]),
+        feed_forward: Chain::new(vec![Stage::Residual(part.feed_forward()?), Stage::At(Site::ResidPost(l))]),
     })
+}
+
+impl Part<'_> {
+    fn attention(&self, rope: &Stage) -> Result<Vec<Stage>> {
+        let (l, c, d) = (self.l, self.config.hidden_size, self.config.head_dim());
+        let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
+        let mut stages = vec![Stage::RmsNorm(self.norm(self.names.norms[0], c)?), Stage::Linear(self.qkv()?)];
+        if self.weights.contains(&self.full("self_attn.q_norm.weight")) {
+            let (query, key) = (self.norm("self_attn.q_norm", d)?, self.norm("self_attn.k_norm", d)?);
+            stages.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
+        }
+        stages.extend([
+            rope.clone(),
+            Stage::At(Site::Qkv(l)),
+            Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
+            Stage::Linear(self.linear(self.names.out, heads * d, c)?),
+            Stage::At(Site::AttnOut(l)),
+        ]);
+        Ok(stages)
+    }
+
+    /// Queries, keys and values in one.
+    fn qkv(&self) -> Result<Linear> {
+        let (c, d) = (self.config.hidden_size, self.config.head_dim());
+        let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
+        match &self.names.qkv {
+            Qkv::Packed([weight, bias]) => {
+                self.weights.linear_of([&self.full(weight), &self.full(bias)], c, (heads + 2 * kv_heads) * d)
+            }
+            Qkv::Interleaved(_) => Err(Error::argument("no decoder is known whose heads are stacked one by one")),
+            Qkv::Apart(parts) => {
+                let parts = parts.iter().zip([heads, kv_heads, kv_heads]);
+                let parts = parts.map(|(part, n)| self.linear(part, c, n * d));
+                Linear::stacked(&parts.collect::<Result<Vec<_>>>()?)
+            }
+        }
+    }
+
+    fn feed_forward(&self) -> Result<Vec<Stage>> {
+        let (c, wide) = (self.config.hidden_size, self.config.intermediate_size);
+        let gate = self.names.gate.iter().map(|part| self.linear(part, c, wide)).collect::<Result<Vec<_>>>()?;
+        Ok(vec![
+            Stage::RmsNorm(self.norm(self.names.norms[1], c)?),
+            Stage::Linear(Linear::stacked(&gate)?),
+            Stage::Gate(Gate(self.config.hidden_act)),
+            Stage::Linear(self.linear(self.names.down, wide, c)?),
+            Stage::At(Site::MlpOut(self.l)),
+        ])
+    }
+
+    fn full(&self, part: &str) -> String {
+        format!("{}{}.{part}", self.names.blocks, self.l)
+    }
+
+    fn linear(&self, part: &str, from: usize, to: usize) -> Result<Linear> {
+        self.weights.linear(&self.full(part), from, to)
+    }
+
+    fn norm(&self, part: &str, width: usize) -> Result<RmsNorm> {
+        self.weights.rms_norm(&self.full(part), width, self.config.rms_norm_eps)
+    }
 }
