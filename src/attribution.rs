@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use serde::{Deserialize, Serialize};
 
 use crate::ablation::Groups;
+use crate::context_cite::Sources;
 use crate::model::VisualPrompt;
 use crate::model::parts::Parts;
 use crate::model::text::{Continuation, Text, Token};
@@ -498,6 +499,23 @@ impl Attribution {
         }
     }
 
+    /// Tokens of a prompt → the sources of its context: Σ over the tokens of each, to be compared with
+    /// [`ContextCite`](crate::ContextCite). What other tokens have is left out, and with it the law of the whole.
+    ///
+    /// Errors: the scores are not over tokens; the text does not say the context.
+    pub fn over_sources(&self, sources: &Sources) -> Result<Self> {
+        self.consistent()?;
+        let Features::Tokens { text, tokens } = &self.features else {
+            return Err(Error::argument("only scores over tokens can be summed to sources: call `over(&text)` first"));
+        };
+        let places = sources.tokens_in(text, tokens)?;
+        let sum = |scores: &[f64]| places.iter().map(|tokens| scores[tokens.clone()].iter().sum()).collect();
+        let mut summed = self.clone().aggregated(sources.features(), sum);
+        summed.completeness = None;
+        summed.outputs.iter_mut().for_each(|output| output.completeness = None);
+        Ok(summed)
+    }
+
     /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words and other parts of a text
     /// stay as they are.
     ///
@@ -551,6 +569,14 @@ impl Attribution {
     pub fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.scores.len()).collect();
         order.sort_by(|&a, &b| self.scores[b].abs().total_cmp(&self.scores[a].abs()));
+        order
+    }
+
+    /// The k features that support the target most, the first of them the most: those of the largest scores above 0.
+    pub fn supporting(&self, k: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.scores.len()).filter(|&i| self.scores[i] > 0.0).collect();
+        order.sort_by(|&a, &b| self.scores[b].total_cmp(&self.scores[a]));
+        order.truncate(k);
         order
     }
 

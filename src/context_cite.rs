@@ -8,13 +8,21 @@
 //! each gives the numbers of the authors' own package, context-cite 0.0.4, where that one is right.
 
 mod cited;
+mod fidelity;
+mod hierarchy;
 mod log_odds;
 mod masks;
+mod passes;
 mod sources;
 mod surrogate;
+mod uses;
 
 pub use cited::{ContextCite, context_prompt};
+pub use fidelity::{Intervals, bootstrap_surrogate};
+pub use hierarchy::{Hierarchy, hierarchical_context_cite};
 pub use log_odds::{span_logit, token_log_odds};
 pub use masks::{Masks, draw_masks};
+pub use passes::Passes;
 pub use sources::Sources;
 pub use surrogate::{Surrogate, fit_context_surrogate};
+pub use uses::{Planted, Support, find_planted, log_prob_drop, verify};

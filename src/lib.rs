@@ -84,8 +84,9 @@ pub use attribution::{Attribution, Completeness, Features, Output};
 pub use candle_core;
 pub use causal_rollout::{CausalRollout, causal_rollout};
 pub use context_cite::{
-    ContextCite, Masks, Sources, Surrogate, context_prompt, draw_masks, fit_context_surrogate, span_logit,
-    token_log_odds,
+    ContextCite, Hierarchy, Intervals, Masks, Passes, Planted, Sources, Support, Surrogate, bootstrap_surrogate,
+    context_prompt, draw_masks, find_planted, fit_context_surrogate, hierarchical_context_cite, log_prob_drop,
+    span_logit, token_log_odds, verify,
 };
 pub use error::{Error, Result};
 pub use grad::{grad_at, grad_check, jacobian_at};
@@ -115,13 +116,14 @@ pub mod prelude {
     };
     pub use crate::{
         AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, ContextCite, Convergence, Error,
-        Features, Groups, HeadFusion, Interpolation, Lime, Masks, Noise, Output, Permutations, Quadrature, Result,
-        Rollout, Sources, Steps, Surrogate, Target, ablate, attention_flow, attention_flow_row, attention_gradients,
-        causal_rollout, context_prompt, convergence, draw_masks, embedding_sensitivity, feature_ablation,
-        fit_context_surrogate, gae, gae_normalised, grad_at, grad_check, gradient, gradient_rollout, gradient_x_input,
-        integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, occlusion, rank_correlation, resample,
-        riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling, shapley_values,
-        smooth_grad, smooth_grad_squared, span_logit, superpixels, token_log_odds, var_grad,
+        Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, Lime, Masks, Noise, Output, Passes,
+        Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target, ablate,
+        attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout, context_prompt,
+        convergence, draw_masks, embedding_sensitivity, feature_ablation, find_planted, fit_context_surrogate, gae,
+        gae_normalised, grad_at, grad_check, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,
+        integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, log_prob_drop, occlusion, rank_correlation,
+        resample, riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling, shapley_values,
+        smooth_grad, smooth_grad_squared, span_logit, superpixels, token_log_odds, var_grad, verify,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -38,6 +38,15 @@ impl Progress {
         }
     }
 
+    /// Something that whoever waits should know.
+    pub fn say(&self, what: &str) {
+        // As below: nobody who listens is no reason to panic.
+        let _ = match kernel::in_notebook() {
+            true => writeln!(std::io::stdout().lock(), "{}: {what}", self.what),
+            false => writeln!(std::io::stderr().lock(), "{}: {what}", self.what),
+        };
+    }
+
     fn line(&mut self) {
         let (what, done, total, left) = (&self.what, self.done, self.total, self.seconds_left());
         // A notebook that has gone away takes no lines; that is no reason to panic.

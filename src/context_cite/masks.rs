@@ -33,6 +33,14 @@ impl Masks {
         }
     }
 
+    /// The masks that keep all sources, and all but one of each: s + 1 of them.
+    ///
+    /// Errors: no sources.
+    pub fn leave_one_out(sources: usize) -> Result<Self> {
+        let without = |dropped: usize| (0..sources).map(|source| source + 1 != dropped).collect();
+        Self::new((0..=sources).map(without).collect())
+    }
+
     /// How many masks there are; at least one.
     pub fn len(&self) -> usize {
         self.rows.len()
@@ -51,6 +59,11 @@ impl Masks {
     /// The masks, row by row: whether each source is kept.
     pub fn rows(&self) -> &[Vec<bool>] {
         &self.rows
+    }
+
+    /// Some of the masks, in this order.
+    pub(super) fn some(&self, numbers: &[usize]) -> Result<Self> {
+        Self::new(numbers.iter().map(|number| self.rows[*number].clone()).collect())
     }
 
     /// `(m,s)`: ones where a source is kept, as [`log_probs_with`](crate::model::CausalLm::log_probs_with) takes them.

@@ -6,6 +6,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use crate::attribution::Features;
 use crate::model::parts::part;
+use crate::model::text::{Text, Token};
 use crate::{Error, Result};
 
 /// A context cut into s sources, with what separates them.
@@ -117,7 +118,7 @@ impl Sources {
     }
 
     /// The sources as what scores are over.
-    pub(super) fn features(&self) -> Features {
+    pub(crate) fn features(&self) -> Features {
         let tokens = self.places.iter().map(|place| part(self.context[place.clone()].into(), place.clone())).collect();
         Features::Spans { text: self.context.clone(), tokens }
     }
@@ -148,6 +149,82 @@ impl Sources {
             left.extend([separator, &self.context[self.places[source].clone()]]);
         }
         Ok(left)
+    }
+}
+
+impl Sources {
+    /// The context with some sources only, in its order: what is left of it after [`ablated_context`](Self::ablated_context)
+    /// drops all others. A shorter prompt with the sources that matter often gets a better answer.
+    ///
+    /// Errors: a source that is not there.
+    pub fn keeping(&self, sources: &[usize]) -> Result<String> {
+        self.ablated_context(&self.flags(sources, true)?)
+    }
+
+    /// The context without some sources: does the answer change if those that matter are gone?
+    ///
+    /// Errors: a source that is not there.
+    pub fn without(&self, sources: &[usize]) -> Result<String> {
+        self.ablated_context(&self.flags(sources, false)?)
+    }
+
+    /// `value` for these sources, its contrary for all others.
+    pub(super) fn flags(&self, sources: &[usize], value: bool) -> Result<Vec<bool>> {
+        let mut keep = vec![!value; self.len()];
+        for &source in sources {
+            *keep.get_mut(source).ok_or_else(|| Error::out_of_range("source", source, self.len()))? = value;
+        }
+        Ok(keep)
+    }
+
+    /// Some of the sources cut finer, by [`Sources::sentences`], [`Sources::words`] or a function of one's own; the others stay
+    /// whole. So a long context is searched from its paragraphs down.
+    ///
+    /// Errors: a source that is not there; those of `cut`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let paragraphs = Sources::paragraphs("It rained. It was cold.\n\nAnna slept. The cat did not.")?;
+    /// assert_eq!(paragraphs.refined(&[1], Sources::sentences)?.parts(), ["It rained. It was cold.", "Anna slept.", "The cat did not."]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn refined(&self, sources: &[usize], cut: fn(&str) -> Result<Self>) -> Result<Self> {
+        let finer = self.flags(sources, true)?;
+        let mut places = Vec::new();
+        for (place, finer) in self.places.iter().zip(finer) {
+            match finer {
+                true => {
+                    let inside = cut(&self.context[place.clone()])?.places;
+                    places.extend(inside.into_iter().map(|inner| place.start + inner.start..place.start + inner.end));
+                }
+                false => places.push(place.clone()),
+            }
+        }
+        Self::some(&self.context, places)
+    }
+
+    /// The tokens of each source in a prompt that says the context, `s` ranges one after the other: what separates a source from
+    /// the one before is its own, and a token that two share is the first one's.
+    ///
+    /// Errors: the prompt does not say the context.
+    pub fn tokens(&self, prompt: &Text) -> Result<Vec<Range<usize>>> {
+        self.tokens_in(prompt.source(), prompt.tokens())
+    }
+
+    pub(crate) fn tokens_in(&self, text: &str, tokens: &[Token]) -> Result<Vec<Range<usize>>> {
+        let (first, last) = (self.places[0].start, self.places[self.len() - 1].end);
+        let found = text.find(&self.context[first..last]);
+        let at = found.ok_or_else(|| {
+            Error::argument("the prompt does not say the context as it is: does its template change white space?")
+        })?;
+        let plain =
+            |(i, token): (usize, &Token)| (!token.special).then_some((i, token.start + first, token.end + first));
+        let plain: Vec<(usize, usize, usize)> = tokens.iter().enumerate().filter_map(plain).collect();
+        let start = plain.iter().find(|(_, _, end)| *end > at + first).map_or(0, |(i, ..)| *i);
+        let end = |place: &Range<usize>| plain.iter().rev().find(|(_, start, _)| *start < at + place.end);
+        let ends = self.places.iter().map(|place| end(place).map_or(start, |(i, ..)| i + 1).max(start));
+        let starts = std::iter::once(start).chain(ends.clone());
+        Ok(starts.zip(ends).map(|(start, end)| start..end).collect())
     }
 }
 

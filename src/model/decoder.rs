@@ -300,6 +300,9 @@ impl CausalLm {
             ));
         }
         fit(longest + ids.len(), self.0.config.positions())?;
+        if self.embed_ids(&ids[..1])?.device().is_cpu() {
+            return self.follow_in_turn(prompts, &ids[..ids.len() - 1], ids.len(), tail);
+        }
         let row = |prompt: &Vec<u32>| {
             let mut row = [prompt, &ids[..ids.len() - 1]].concat();
             row.resize(longest + ids.len() - 1, ids[0]); // what comes after, no place that counts can see
@@ -346,6 +349,17 @@ impl CausalLm {
         sites.into_iter().map(|site| record.get(site).cloned()).collect()
     }
 
+    /// How much each token of a continuation attends to every token of its prompt where it is predicted, `(L,h,o,t)`.
+    ///
+    /// **When it misleads**: attention is where a model looks, not what it makes of it; and much of it rests on the first token.
+    pub fn attention_to_prompt(&self, said: &Continuation) -> Result<Tensor> {
+        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
+        let (mut record, t) = (Record::new(&sites), said.prompt().len());
+        self.logits_hooked(&self.before_last(said, &self.embed(said.prompt())?.unsqueeze(0)?)?, &mut record)?;
+        let rows = |site| Ok(record.get(site)?.i(0)?.narrow(1, t - 1, said.len())?.narrow(2, 0, t)?);
+        Ok(Tensor::stack(&sites.into_iter().map(rows).collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
     /// Errors unless x is `(n,t,c)`; t.
     fn check(&self, x: &Tensor) -> Result<usize> {
         let c = self.0.config.hidden_size;
@@ -378,15 +392,23 @@ impl CausalLm {
 
     /// The same, and then `tail`, at `count` tokens of each example from the one where it starts. After the last attention
     /// only these are worked on.
-    fn blocks_at(&self, x: &Tensor, past: &Past, starts: &[usize], count: usize, tail: Vec<Stage>) -> Result<Tensor> {
+    fn blocks_at(
+        &self,
+        x: &Tensor,
+        past: &Past,
+        starts: &[usize],
+        count: usize,
+        tail: Vec<Stage>,
+        hook: &mut dyn Hook,
+    ) -> Result<Tensor> {
         let (last, before) = self.0.blocks.split_last().ok_or_else(|| Error::argument("a model without layers"))?;
         let mut x = x.clone();
         for (l, block) in before.iter().enumerate() {
-            x = past.attend(&block.attention, l, &x, &mut Clear)?;
-            x = block.feed_forward.forward(&x, None, &mut Clear)?;
+            x = past.attend(&block.attention, l, &x, hook)?;
+            x = block.feed_forward.forward(&x, None, hook)?;
         }
-        let x = past.attend(&last.attention, before.len(), &x, &mut Clear)?;
-        last.feed_forward.then(tail).forward(&window(&x, starts, count)?, None, &mut Clear)
+        let x = past.attend(&last.attention, before.len(), &x, hook)?;
+        last.feed_forward.then(tail).forward(&window(&x, starts, count)?, None, hook)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Text as a model reads it: tokens, where they stand in the text, and which words they are pieces of.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Bound, Range, RangeBounds};
 
 use serde::{Deserialize, Serialize};
 use tokenizers::models::ModelWrapper;
@@ -179,6 +179,40 @@ impl Continuation {
     pub fn span(&self, part: &str) -> Result<Range<usize>> {
         span(&self.text, &self.tokens, part)
     }
+
+    /// The tokens of some of its characters, which may be left open at either end: `..12`, `40..`. A token that holds only some of
+    /// them is in it.
+    ///
+    /// Errors: no characters; more than there are.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let said = llm.continuation(&llm.read("Where is the lamp?")?, "The lamp is in the bedroom.")?;
+    /// assert_eq!(said.characters(19..26)?, said.span("bedroom")?);
+    /// assert_eq!(said.characters(..)?, 0..said.len());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn characters(&self, characters: impl RangeBounds<usize>) -> Result<Range<usize>> {
+        let count = self.text.chars().count();
+        let start = match characters.start_bound() {
+            Bound::Included(start) => *start,
+            Bound::Excluded(before) => before + 1,
+            Bound::Unbounded => 0,
+        };
+        let end = match characters.end_bound() {
+            Bound::Included(last) => last + 1,
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => count,
+        };
+        if start >= end || end > count {
+            return Err(Error::argument(format!(
+                "characters {start}..{end} of an answer that has {count}: a span must lie within it and not be empty"
+            )));
+        }
+        let byte = |character: usize| self.text.char_indices().nth(character).map_or(self.text.len(), |(byte, _)| byte);
+        Ok(sharing(&self.tokens, byte(start)..byte(end)))
+    }
 }
 
 impl std::fmt::Display for Continuation {
@@ -193,11 +227,15 @@ fn span(text: &str, tokens: &[Token], part: &str) -> Result<Range<usize>> {
     let start = text.find(part).filter(|_| !part.is_empty());
     let start =
         start.ok_or_else(|| Error::argument(format!("the text does not say «{part}»; it says «{}»", text.trim())))?;
-    let end = start + part.len();
-    let inside = |token: &Token| !token.special && token.start < end && token.end > start;
+    Ok(sharing(tokens, start..start + part.len()))
+}
+
+/// The tokens, special ones aside, that share a byte with a place in their text.
+fn sharing(tokens: &[Token], place: Range<usize>) -> Range<usize> {
+    let inside = |token: &Token| !token.special && token.start < place.end && token.end > place.start;
     let first = tokens.iter().position(inside).unwrap_or(0);
     let last = tokens.iter().rposition(inside).unwrap_or(first);
-    Ok(first..last + 1)
+    first..last + 1
 }
 
 /// What text is read after, where it matters that something stands before it.

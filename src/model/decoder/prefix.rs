@@ -6,10 +6,11 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::CausalLm;
-use crate::Result;
 use crate::model::blocks::{Chain, Position, Setting, Stage};
 use crate::model::hook::{Clear, Hook, Record, Site};
+use crate::model::text::Continuation;
 use crate::tensor::numbers;
+use crate::{Error, Result};
 
 /// Where the tokens of a prompt stand, and from which position on those that follow it; in a row from 0 by default.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +35,7 @@ impl Places {
     fn of(&self, tokens: Range<usize>) -> Option<Arc<[Position]>> {
         let follows = |token: usize| [self.next + (token - self.prompt.len()) as u32; 3];
         let place = |token: usize| self.prompt.get(token).copied().unwrap_or_else(|| follows(token));
-        (!self.prompt.is_empty()).then(|| tokens.map(place).collect())
+        (self.next > 0).then(|| tokens.map(place).collect())
     }
 }
 
@@ -64,16 +65,28 @@ impl Past {
         attention.forward_in(x, Setting { past, positions, ..Setting::default() }, hook)
     }
 
-    /// With the tokens of another past following.
-    fn and(&self, new: Vec<Tensor>) -> Result<Self> {
-        let layers = match self.layers.is_empty() {
-            true => new,
-            false => {
-                let both = self.layers.iter().zip(&new).map(|(old, new)| Tensor::cat(&[old, new], 1));
-                both.collect::<candle_core::Result<_>>()?
-            }
+    /// With the tokens following that a record has of every layer.
+    fn and(&self, record: &Record, layers: usize) -> Result<Self> {
+        let both = |l: usize| {
+            let new = record.get(Site::Qkv(l))?;
+            Ok(self.layers.get(l).map_or_else(|| Ok(new.clone()), |old| Tensor::cat(&[old, new], 1))?)
         };
+        let layers = (0..layers).map(both).collect::<Result<_>>()?;
         Ok(Self { layers, places: self.places.clone() })
+    }
+
+    /// Some of its tokens alone, where they stood.
+    pub fn keeping(&self, kept: &[usize]) -> Result<Self> {
+        let all = self.places.of_all(self.len() + 1);
+        let numbers: Vec<u32> = kept.iter().map(|&token| token as u32).collect();
+        let some = |past: &Tensor| past.index_select(&Tensor::new(&numbers[..], past.device())?, 1);
+        let layers = match kept.is_empty() {
+            true => Vec::new(),
+            false => self.layers.iter().map(some).collect::<candle_core::Result<_>>()?,
+        };
+        let [next, ..] = all[self.len()];
+        let places = Places::new(kept.iter().map(|&token| all[token]).collect(), next);
+        Ok(Self { layers, places: Arc::new(places) })
     }
 
     /// Its first tokens alone.
@@ -87,13 +100,62 @@ impl Past {
 }
 
 impl CausalLm {
+    /// What a past is made of.
+    fn record_tokens(&self) -> Record {
+        Record::new(&(0..self.layers()).map(Site::Qkv).collect::<Vec<_>>())
+    }
+
     /// The blocks over the tokens `(1,t,c)` after a past: their output, and the past that now ends with them.
     pub(crate) fn extend(&self, past: &Past, x: &Tensor) -> Result<(Tensor, Past)> {
-        let sites: Vec<_> = (0..self.layers()).map(Site::Qkv).collect();
-        let mut record = Record::new(&sites);
+        let mut record = self.record_tokens();
         let y = self.blocks(x.clone(), past, &mut record)?;
-        let new = sites.into_iter().map(|site| record.get(site).cloned()).collect::<Result<_>>()?;
-        Ok((y, past.and(new)?))
+        Ok((y, past.and(&record, self.layers())?))
+    }
+
+    /// A text, read for others to follow it.
+    ///
+    /// Errors: no tokens; an id beyond the vocabulary.
+    pub(crate) fn past_of(&self, ids: &[u32]) -> Result<Past> {
+        Ok(self.extend(&Past::default(), &self.embed_ids(ids)?.unsqueeze(0)?)?.1)
+    }
+
+    /// Logits over the vocabulary, `(1,o,v)`, at each of the o places of a continuation of a past and the rest of a prompt.
+    ///
+    /// Errors: nothing is left of the prompt; an id beyond the vocabulary.
+    pub(crate) fn continuation_logits_past(&self, past: &Past, rest: &[u32], said: &Continuation) -> Result<Tensor> {
+        let Some(start) = rest.len().checked_sub(1) else {
+            return Err(Error::argument(
+                "the prompt ends with its context, and nothing after it can be read anew: let a question follow, or ask exactly",
+            ));
+        };
+        let ids = said.ids();
+        let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?.unsqueeze(0)?;
+        self.run(past, &x, &[start], ids.len(), self.to_logits())
+    }
+
+    /// `tail` of the last block's output at the last `count` tokens of each prompt followed by `rest`. One prompt goes after the
+    /// other, and of each only what follows its common beginning with the one before is computed: prompts in the order of
+    /// their words share most.
+    pub(crate) fn follow_in_turn(
+        &self,
+        prompts: &[Vec<u32>],
+        rest: &[u32],
+        count: usize,
+        tail: Vec<Stage>,
+    ) -> Result<Tensor> {
+        let (mut before, mut past) = (Vec::new(), Past::default());
+        let mut outcomes = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let ids = [prompt, rest].concat();
+            let alike = ids.iter().zip(&before).take_while(|(a, b)| a == b).count();
+            let (known, mut record) = (alike.min(ids.len() - count), self.record_tokens());
+            let x = self.embed_ids(&ids[known..])?.unsqueeze(0)?;
+            past = past.first(known)?;
+            outcomes.push(self.blocks_at(&x, &past, &[x.dim(1)? - count], count, tail.clone(), &mut record)?);
+            past = past.and(&record, self.layers())?;
+            before = ids;
+        }
+        Ok(Tensor::cat(&outcomes, 0)?)
     }
 
     /// Embeddings `(n,t,c)` of what follows a past → `tail` of the last block's output at `count` tokens of each example, from the
@@ -111,7 +173,7 @@ impl CausalLm {
     ) -> Result<Tensor> {
         let (n, before) = (x.dim(0)?, past.len());
         let (Some(&last), false, true) = (starts.last(), x.track_op(), n > 1) else {
-            return self.blocks_at(x, past, starts, count, tail);
+            return self.blocks_at(x, past, starts, count, tail, &mut Clear);
         };
         let (hidden, past) = self.extend(past, &x.narrow(0, n - 1, 1)?)?;
         let shared = shared_beginnings(x)?;
@@ -123,7 +185,14 @@ impl CausalLm {
             let known = some.clone().map(|i| shared[i].min(starts[i])).min().unwrap_or(0);
             let rest = x.narrow(0, from, some.len())?.narrow(1, known, x.dim(1)? - known)?;
             let starts: Vec<usize> = starts[some].iter().map(|start| start - known).collect();
-            outcomes.push(self.blocks_at(&rest, &past.first(before + known)?, &starts, count, tail.clone())?);
+            outcomes.push(self.blocks_at(
+                &rest,
+                &past.first(before + known)?,
+                &starts,
+                count,
+                tail.clone(),
+                &mut Clear,
+            )?);
         }
         outcomes.push(Chain::new(tail).forward(&hidden.narrow(1, last, count)?, None, &mut Clear)?);
         Ok(Tensor::cat(&outcomes, 0)?)

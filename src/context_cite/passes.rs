@@ -1,0 +1,167 @@
+//! The model asked once for each mask: exactly, or from what follows the context alone.
+
+use std::ops::Range;
+
+use candle_core::Tensor;
+
+use super::{Masks, Sources, token_log_odds};
+use crate::model::CausalLm;
+use crate::model::text::{Continuation, Text};
+use crate::progress::Progress;
+use crate::tensor::numbers;
+use crate::{Error, Result};
+
+/// How a model is asked what it thinks of an answer with fewer sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// How many prompts at a time, at most. Where memory does not suffice for so many, half of them, and so on, with a line that
+    /// says so.
+    pub batch: usize,
+    /// `None`: every shortened context is read anew. Otherwise the whole context is read once, and what follows it once for each
+    /// mask; so many masks are asked exactly as well, to tell how far the two agree.
+    pub checked: Option<usize>,
+}
+
+impl Passes {
+    /// Every context read anew, as the method has it, up to 8 at a time.
+    pub fn exact() -> Self {
+        Self { batch: 8, checked: None }
+    }
+
+    /// The whole context is read once; for each mask the question and the answer are read after it, seeing of it only the tokens
+    /// of sources that are kept. `checked` masks are asked exactly as well: 8 are enough to tell whether to believe the rest.
+    ///
+    /// **When it misleads**: what is kept was read while the rest was still there, and has traces of it; the more layers, the
+    /// more. [`agreement`](super::ContextCite::agreement) says how much it matters.
+    pub fn fast(checked: usize) -> Self {
+        Self { checked: Some(checked), ..Self::exact() }
+    }
+
+    /// With so many prompts at a time, at most.
+    pub fn batch(self, batch: usize) -> Self {
+        Self { batch, ..self }
+    }
+
+    pub(super) fn check(&self, masks: &Masks) -> Result<()> {
+        match self.checked {
+            _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 8 is usual")),
+            Some(few) if few < 3 || few > masks.len() => Err(Error::argument(format!(
+                "of {} masks, at least 3 must be asked exactly as well, or nobody knows how far `fast` may be believed; got \
+                 {few}: try 8",
+                masks.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Passes {
+    fn default() -> Self {
+        Self::exact()
+    }
+}
+
+/// Log-odds of an answer's tokens for every mask, `(m,o)`; every context read anew. Equal masks are asked once.
+pub(super) fn exact(
+    llm: &CausalLm,
+    sources: &Sources,
+    masks: &[Vec<bool>],
+    said: &Continuation,
+    prompt: &dyn Fn(&str) -> Result<Text>,
+    batch: usize,
+) -> Result<Vec<Vec<f64>>> {
+    let mut distinct: Vec<&Vec<bool>> = masks.iter().collect();
+    distinct.sort(); // neighbours begin alike, and what is alike is computed once
+    distinct.dedup();
+    let read = |keep: &&Vec<bool>| Ok(prompt(&sources.ablated_context(keep)?)?.ids());
+    let prompts = distinct.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let ask = |some: Range<usize>| log_odds(&llm.continuation_logits_after(&prompts[some], said)?, said);
+    let passes = in_batches("ContextCite, masks", prompts.len(), batch, ask)?;
+    let of = |mask: &Vec<bool>| distinct.binary_search(&mask).ok().map(|at| passes[at].clone());
+    Ok(masks.iter().filter_map(of).collect())
+}
+
+/// The same from one pass over the whole prompt: what follows the context is read anew for each mask.
+pub(super) fn fast(
+    llm: &CausalLm,
+    sources: &Sources,
+    masks: &[Vec<bool>],
+    said: &Continuation,
+    prompt: &dyn Fn(&str) -> Result<Text>,
+) -> Result<Vec<Vec<f64>>> {
+    let prompt = prompt(&sources.ablated_context(&vec![true; sources.len()])?)?;
+    let tokens = sources.tokens(&prompt)?;
+    let end = tokens.iter().map(|tokens| tokens.end).max().unwrap_or(0);
+    let past = llm.past_of(&prompt.ids()[..end])?;
+    let hidden = |mask: &[bool], token: usize| {
+        let source = tokens.partition_point(|tokens| tokens.end <= token);
+        tokens[source].contains(&token) && !mask[source]
+    };
+    let ask = |some: Range<usize>| {
+        let mask = &masks[some.start];
+        let kept: Vec<usize> = (0..end).filter(|token| !hidden(mask, *token)).collect();
+        log_odds(&llm.continuation_logits_past(&past.keeping(&kept)?, &prompt.ids()[end..], said)?, said)
+    };
+    in_batches("ContextCite, masks", masks.len(), 1, ask)
+}
+
+/// Logits `(n,o,v)` → log-odds, a list of o for each example.
+fn log_odds(logits: &Tensor, said: &Continuation) -> Result<Vec<Vec<f64>>> {
+    let odds = token_log_odds(logits, &said.ids())?;
+    Ok(numbers(&odds)?.chunks(said.len()).map(<[f64]>::to_vec).collect())
+}
+
+/// `ask` over `0..count`, `batch` at a time; half as many from where memory does not suffice.
+fn in_batches(
+    what: &str,
+    count: usize,
+    mut batch: usize,
+    ask: impl Fn(Range<usize>) -> Result<Vec<Vec<f64>>>,
+) -> Result<Vec<Vec<f64>>> {
+    let (mut answers, mut progress) = (Vec::with_capacity(count), Progress::new(what, count));
+    while answers.len() < count {
+        let some = answers.len()..(answers.len() + batch).min(count);
+        match ask(some.clone()) {
+            Err(error) if some.len() > 1 && is_out_of_memory(&error) => {
+                batch = some.len() / 2;
+                progress.say(&format!("memory does not suffice for {} prompts at a time: now {batch}", some.len()));
+            }
+            asked => {
+                answers.extend(asked?);
+                progress.advance(some.len());
+            }
+        }
+    }
+    Ok(answers)
+}
+
+/// Whether a device had no memory left, which it says in its own words.
+fn is_out_of_memory(error: &Error) -> bool {
+    let said = error.to_string().to_lowercase();
+    ["out of memory", "out_of_memory", "alloc_failed"].iter().any(|words| said.contains(words))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_shrink_until_they_fit() -> Result<()> {
+        let most = std::cell::Cell::new(0);
+        let ask = |some: Range<usize>| match some.len() {
+            0..=3 => {
+                most.set(most.get().max(some.len()));
+                Ok(some.map(|i| vec![i as f64]).collect())
+            }
+            _ => Err(Error::argument("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")),
+        };
+        let answers = in_batches("masks", 20, 16, ask)?;
+        assert_eq!(answers, (0..20).map(|i| vec![f64::from(i)]).collect::<Vec<_>>());
+        assert_eq!(most.get(), 2);
+        let never = |_: Range<usize>| Err(Error::argument("out of memory"));
+        assert!(in_batches("masks", 4, 4, never).is_err_and(|error| error.to_string().contains("out of memory")));
+        let other = |_: Range<usize>| Err(Error::argument("another error"));
+        assert!(in_batches("masks", 4, 4, other).is_err_and(|error| error.to_string().contains("another")));
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Whether scores of sources foretell what a model says with fewer of them.
+
+use std::ops::Range;
+
+use crate::agreement::rank_correlation;
+use crate::attribution::Attribution;
+use crate::context_cite::ContextCite;
+use crate::{Error, Result};
+
+/// Scores over s sources, fresh masks → the linear datamodeling score of a span: Spearman's rank correlation between the sums of
+/// the scores of what each mask keeps and the log-odds that the model gives the span then (Park et al. 2023, arXiv 2303.14186;
+/// for contexts, arXiv 2409.00729). 0 if all sums are the same; 1 is perfect.
+///
+/// Any method's scores can be tried, by [`over_sources`](Attribution::over_sources). The masks must be others than those a
+/// surrogate was fitted to: give them another seed. 128 are enough.
+///
+/// Errors: not one score per source; the log-odds are the same for all masks; those of [`ContextCite::outputs`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// # use pellucid::faithfulness::linear_datamodeling_score;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+/// let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+/// let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+/// let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, seed)?, &said, prompt);
+/// let (why, fresh) = (cited(0)?.attribute_span(0..said.len(), 0.01)?, cited(1_000_000)?);
+/// assert!(linear_datamodeling_score(&why, &fresh, 0..said.len())? > 0.7);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn linear_datamodeling_score(scores: &Attribution, fresh: &ContextCite, span: Range<usize>) -> Result<f64> {
+    let sources = fresh.sources().len();
+    if scores.scores.len() != sources {
+        return Err(Error::shape("the scores", format!("({sources},), one per source"), &[scores.scores.len()]));
+    }
+    let kept = |mask: &Vec<bool>| mask.iter().zip(&scores.scores).filter(|(kept, _)| **kept).map(|(_, s)| s).sum();
+    let sums: Vec<f64> = fresh.masks().rows().iter().map(kept).collect();
+    if sums.iter().all(|sum| *sum == sums[0]) {
+        return Ok(0.0);
+    }
+    rank_correlation(&sums, &fresh.outputs(span)?)
+}
