@@ -30,7 +30,6 @@ const NEVER: &str = "a slip of the original code, which is not to be copied";
 /// Kinds of cases whose methods or models the crate does not have yet.
 #[rustfmt::skip]
 const PENDING: &[Pending] = &[
-    Pending("cc_rollout", By(&["contextcite span"]), "tokens by numbers of characters: spans are asked for by their words"),
     Pending("cc_rollout", By(&["contextcite end_to_end_published"]), "TinyLlama 1.1B, in half precision"),
     Pending("libra", All, LIBRA),
     Pending("libra_pixel", All, LIBRA),

@@ -87,7 +87,7 @@ pub fn token(run: &Run) -> Fallible<Got> {
 pub fn cited(run: &Run) -> Fallible<Got> {
     let (llm, sources) = (run.llm()?, sources(run)?);
     let query = run.input("query")?.words()?[0].clone();
-    let prompt = |context: &str| llm.chat(&[Message::user(&context_prompt(context, &query))]);
+    let prompt = |context: &str| llm.chat(&[Message::user(&context_prompt(context, &query)?)]);
     let said = answer(run, &llm, &prompt(sources.context())?)?;
     let masks = draw_masks(sources.len(), run.count("num_ablations")?, run.number("keep_prob")?, 0)?;
     first_prompt(run, &sources, &masks, prompt)?;

@@ -4,8 +4,9 @@
 use std::rc::Rc;
 
 use candle_core::DType;
+use pellucid::model::text::Tokenizer;
 use pellucid::prelude::*;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::Fallible;
 use super::check::Check;
@@ -32,6 +33,7 @@ fn checks(case: &Json) -> Fallible<Vec<Check>> {
         Some("assembly") => assembly(case),
         Some("partition_word") => partition(case),
         Some("metric") => metric(case),
+        Some("span") => characters(case),
         other => Err(format!("the kind {other:?} is not known").into()),
     }
 }
@@ -184,6 +186,41 @@ fn metric(case: &Json) -> Fallible<Vec<Check>> {
         checks.push(close(k, &[f(&all)? - f(&without)?], &alone(drop), tol)?);
     }
     Ok(checks)
+}
+
+/// Ranges of characters → tokens of an answer, every token of which is a letter that is repeated.
+fn characters(case: &Json) -> Fallible<Vec<Check>> {
+    let input = &case["input"];
+    let first = number(&input["response_start_token"])? as usize;
+    let mut starts = Value::nested(&input["token_starts"])?.ids()?.split_off(first);
+    starts.push(number(&input["text_len"])? as u32);
+    let repeated = |(letter, pair): (char, &[u32])| letter.to_string().repeat((pair[1] - pair[0]) as usize);
+    let tokens: Vec<String> = ('a'..='z').zip(starts.windows(2)).map(repeated).collect();
+    let tokenizer = one_token_per_letter(&tokens)?;
+    let said = tokenizer.continuation(&tokenizer.read(&tokens[0])?, tokens.concat())?;
+    let range =
+        |ends: &Json| Ok::<_, Box<dyn std::error::Error>>(number(&ends[0])? as usize..number(&ends[1])? as usize);
+    let mut found: Vec<u32> = vec![];
+    for ends in list(&input["char_spans"])? {
+        let span = said.characters(range(ends)?)?;
+        found.extend([span.start as u32, span.end as u32]);
+    }
+    let expected: Vec<Json> =
+        list(&case["expected"])?.iter().flat_map(|ends| [ends[0].clone(), ends[1].clone()]).collect();
+    Ok(vec![exact("expected", found.as_slice().into(), &Json::Array(expected))?])
+}
+
+/// Runs of one letter are tokens.
+fn one_token_per_letter(tokens: &[String]) -> Fallible<Tokenizer> {
+    let vocab: serde_json::Map<String, Json> = tokens.iter().cloned().chain(["?".into()]).zip((0..).map(Json::from)).collect();
+    let pattern = ('a'..='z').map(|letter| format!("{letter}+")).collect::<Vec<_>>().join("|");
+    let json = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
+        "pre_tokenizer": { "type": "Split", "pattern": { "Regex": pattern }, "behavior": "Isolated", "invert": false },
+        "decoder": { "type": "Fuse" },
+        "model": { "type": "WordLevel", "vocab": vocab, "unk_token": "?" },
+    });
+    Ok(Tokenizer::from_json(json.to_string().as_bytes())?)
 }
 
 fn sources(text: &Json, parts: &Json) -> Fallible<Sources> {
