@@ -11,7 +11,7 @@ use crate::model::text::Token;
 /// The text as it is written, each part shaded by its share of the scale, with its score behind it where that counts.
 pub(super) fn running(attribution: &Attribution, scale: f64) -> Markup {
     /// Every paragraph runs in its own direction, and printers keep the colours.
-    const TEXT: &str = "white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; line-height: 1.8; \
+    const TEXT: &str = "margin: 0.3em 0; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; line-height: 1.8; \
                         -webkit-print-color-adjust: exact; print-color-adjust: exact";
     let parts = attribution.tokens();
     let (pieces, rest) = pieces(attribution.features.text().unwrap_or_default(), parts);

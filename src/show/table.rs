@@ -11,8 +11,8 @@ use crate::attribution::Attribution;
 use crate::tensor::finite;
 use crate::{Error, Result};
 
-/// The features of an attribution by |score|, the largest first, each with its rank, its score, a bar, its text, and its index
-/// among the scores. Special tokens stand at the end, dimmed, without a rank.
+/// The features of an attribution by |score|, the largest first, each with its rank, its score, a bar, its index among the
+/// scores, and its text. Special tokens stand at the end, dimmed, without a rank.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -91,7 +91,7 @@ impl ScoreTable {
     }
 
     fn range(&self, index: usize, scale: f64) -> Option<String> {
-        self.interval(index).map(|(low, high)| format!("{} to {}", beside(low, scale), beside(high, scale)))
+        self.interval(index).map(|(low, high)| format!("{}\u{a0}to {}", beside(low, scale), beside(high, scale)))
     }
 
     /// The largest |score| of a row that is not special.
@@ -128,9 +128,7 @@ impl ScoreTable {
                 td style=(NUMBER) { (self.rank(row)) }
                 td style=(format!("{NUMBER}{}", if score < 0.0 { "; text-decoration: underline" } else { "" })) { (beside(score, scale)) }
                 @if let Some(range) = self.range(index, scale) { td style=(RANGE) { (range) } }
-                td style=(BAR) { (bars.bar(score, self.interval(index), dimmed)) }
-                td dir="auto" style=(TEXT) { (shortened(name, LONG)) }
-                td style=(NUMBER) { (index) }
+                (cell(bars.bar(score, self.interval(index), dimmed), &format!("[{index}]"), &shortened(name, LONG)))
             }
         }
     }
@@ -140,8 +138,20 @@ impl ScoreTable {
 const LONG: usize = 300;
 const NUMBER: &str = "text-align: right; vertical-align: top; padding: 2px 6px; white-space: nowrap";
 const RANGE: &str = "text-align: right; vertical-align: top; padding: 2px 6px; font-size: 85%";
-const BAR: &str = "vertical-align: top; padding: 2px 0; min-width: 150px; background-color: #ffffff";
-const TEXT: &str = "text-align: start; vertical-align: top; padding: 2px 8px; overflow-wrap: anywhere";
+
+/// A bar, and the text beside it, or below it where a page is narrow.
+fn cell(bar: Markup, index: &str, text: &str) -> Markup {
+    const TEXT: &str = "flex: 1 1 14em; text-align: start; padding: 0 6px; overflow-wrap: anywhere";
+    html! {
+        td style="padding: 2px 6px; vertical-align: top" {
+            div style="display: flex; flex-wrap: wrap; align-items: flex-start" {
+                div style="line-height: 1; padding-top: 1px" { (bar) }
+                div style="padding: 0 0 0 6px; color: #808080" { (index) }
+                div dir="auto" style=(TEXT) { (text) }
+            }
+        }
+    }
+}
 
 /// The axis that the bars of a table share, and the score that has full colour.
 struct Bars {
@@ -230,7 +240,7 @@ impl Show for ScoreTable {
                     tr {
                         th style=(NUMBER) { "rank" } th style=(NUMBER) { "score" }
                         @if self.intervals.is_some() { th style=(RANGE) { "interval" } }
-                        th style=(BAR) { (bars.head()) } th style=(TEXT) { "text" } th style=(NUMBER) { "index" }
+                        (cell(bars.head(), "[index]", "text"))
                     }
                     @for (row, &index) in self.rows().iter().enumerate() { (self.row(row, &names[index], &bars)) }
                 }
