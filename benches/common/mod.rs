@@ -112,7 +112,7 @@ pub fn peer(script: &str, arguments: &[&str]) -> Fallible<Command> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = named.unwrap_or_else(|| home.join("target/peers")).join("bin/python");
     if !python.exists() {
-        return Err("no Python with Captum: see the first lines of this bench's source".into());
+        return Err("no Python with the peers: see the first lines of this bench's source".into());
     }
     let mut command = Command::new(python);
     command.arg(home.join("benches/peers").join(script)).args(arguments);

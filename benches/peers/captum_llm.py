@@ -21,12 +21,12 @@ SPECIAL = ["<unk>", "<s>", "</s>"]
 VOCABULARY = 8000
 
 
-def make(folder: str) -> None:
+def make(folder: str, spread: float = 0.02) -> None:
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=VOCABULARY, hidden_size=512, intermediate_size=1152, num_hidden_layers=8, num_attention_heads=8,
         num_key_value_heads=4, max_position_embeddings=2048, rms_norm_eps=1e-5, tie_word_embeddings=True,
-        bos_token_id=1, eos_token_id=2,
+        bos_token_id=1, eos_token_id=2, initializer_range=spread,
     )
     transformers.LlamaForCausalLM(config).save_pretrained(folder)
     vocabulary = {token: i for i, token in enumerate(SPECIAL + [f"w{i}" for i in range(VOCABULARY - len(SPECIAL))])}
