@@ -7,8 +7,9 @@
 //!
 //! `PELLUCID_PEERS` names another Python environment. Both sides read the same folder: a context of 32 lines in a prompt of
 //! 512 tokens, and an answer of 48, which is given. First the two are compared: the masks, every token's log-odds and the
-//! scores of every span; the bench stops where they differ. *passes*: 64 masks and the scores of the whole answer;
-//! context-cite at several batch sizes. *spans*: the scores of each of the answer's 48 words, after the passes. Every round
+//! scores of every span; the bench stops where they differ. *passes*: 64 masks and the scores of the whole answer; *fast*: the
+//! same from what follows the context alone, 8 masks of them exactly as well, with its agreement. context-cite runs at several
+//! batch sizes. *spans*: the scores of each of the answer's 48 words, after the passes. Every round
 //! runs each side once; the figures are medians.
 
 mod common;
@@ -25,9 +26,11 @@ const ALPHA: f64 = 0.01;
 /// How far apart a token's log-odds and a source's score may be; context-cite works in single precision.
 const FAR: (f64, f64) = (1e-3, 1e-2);
 
-/// A race: its name, the peer's settings, and rounds.
-const RACES: [(&str, &[&str], usize); 2] =
-    [("passes", &["batch-1", "batch-2", "batch-4", "batch-8", "batch-16"], 5), ("spans", &["batch-1"], 15)];
+/// A race: its name, our tasks in it, the peer's settings, and rounds.
+const RACES: [(&str, &[&str], &[&str], usize); 2] = [
+    ("passes", &["passes", "fast"], &["batch-1", "batch-2", "batch-4", "batch-8", "batch-16"], 5),
+    ("spans", &["spans"], &["batch-1"], 15),
+];
 
 fn main() -> Fallible<()> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("llama_25m_chat").to_string_lossy().into_owned();
@@ -41,10 +44,12 @@ fn main() -> Fallible<()> {
         peer(SCRIPT, &[&folder, "make", "", THREADS])?.status()?;
     }
     compare(&folder)?;
-    for (task, settings, rounds) in RACES {
+    for (task, ours, settings, rounds) in RACES {
         if arguments.is_empty() || arguments.iter().any(|argument| argument == task) {
             println!("{task}");
-            let mut racers = vec![Racer::start("pellucid", &mut ourselves(&["serve", task])?)?];
+            let ours =
+                ours.iter().map(|task| Racer::start(&format!("pellucid, {task}"), &mut ourselves(&["serve", task])?));
+            let mut racers = ours.collect::<Fallible<Vec<_>>>()?;
             for setting in settings {
                 let mut command = peer(SCRIPT, &[&folder, task, setting, THREADS])?;
                 racers.push(Racer::start(&format!("context-cite, {setting}"), &mut command)?);
@@ -67,7 +72,8 @@ fn work(folder: &str, task: &str) -> Fallible<()> {
                 Ok((sums.sum::<Result<f64>>()?, 0.0))
             })
         }
-        _ => serve(|| Ok((asked.cited()?.attribute_span(0..asked.said.len(), ALPHA)?.sum(), 0.0))),
+        "fast" => serve(|| asked.explained(&asked.cited_by(&Passes::fast(8))?)),
+        _ => serve(|| asked.explained(&asked.cited()?)),
     }
 }
 
@@ -94,17 +100,25 @@ impl Asked {
         Ok(Self { llm, sources, query, said })
     }
 
-    /// All passes.
+    /// All passes, exactly.
     fn cited(&self) -> Result<ContextCite> {
+        self.cited_by(&Passes::exact())
+    }
+
+    fn cited_by(&self, passes: &Passes) -> Result<ContextCite> {
         let masks = draw_masks(self.sources.len(), 64, 0.5, 0)?;
-        ContextCite::new(&self.llm, &self.sources, &masks, &self.said, |context| {
-            prompt(&self.llm, context, &self.query)
-        })
+        let prompt = |context: &str| prompt(&self.llm, context, &self.query);
+        ContextCite::with_passes(&self.llm, &self.sources, &masks, &self.said, prompt, passes)
+    }
+
+    /// The sum of the whole answer's scores.
+    fn explained(&self, cited: &ContextCite) -> Fallible<(f64, f64)> {
+        Ok((cited.attribute_span(0..self.said.len(), ALPHA)?.sum(), 0.0))
     }
 }
 
 fn prompt(llm: &CausalLm, context: &str, query: &str) -> Result<Text> {
-    llm.chat(&[Message::user(&context_prompt(context, query))])
+    llm.chat(&[Message::user(&context_prompt(context, query)?)])
 }
 
 /// Masks, log-odds `(m,o)`, and the scores of the whole answer and of each of its words.
@@ -131,6 +145,13 @@ fn compare(folder: &str) -> Fallible<()> {
         asked.sources.len(),
         masks.len(),
         scores.iter().flatten().fold(0.0, |most: f64, score| most.max(score.abs())),
+    );
+    let (fast, whole) = (asked.cited_by(&Passes::fast(8))?, 0..asked.said.len());
+    let far = rank_correlation(&fast.outputs(whole.clone())?, &cited.outputs(whole.clone())?)?;
+    println!(
+        "fast: rank correlation with the exact log-odds {far:.3}, on the 8 masks asked both ways {:.3}; of the scores {:.3}",
+        fast.agreement(whole.clone())?.unwrap_or(f64::NAN),
+        fast.attribute_span(whole.clone(), ALPHA)?.agreement(&cited.attribute_span(whole, ALPHA)?)?,
     );
     match masks == cited.masks().rows() && odds < FAR.0 && score < FAR.1 {
         true => Ok(()),

@@ -23,9 +23,9 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Every context read anew, as the method has it, up to 8 at a time.
+    /// Every context read anew, as the method has it, up to 16 at a time.
     pub fn exact() -> Self {
-        Self { batch: 8, checked: None }
+        Self { batch: 16, checked: None }
     }
 
     /// The whole context is read once; for each mask the question and the answer are read after it, seeing of it only the tokens
@@ -44,7 +44,7 @@ impl Passes {
 
     pub(super) fn check(&self, masks: &Masks) -> Result<()> {
         match self.checked {
-            _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 8 is usual")),
+            _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 16 are usual")),
             Some(few) if few < 3 || few > masks.len() => Err(Error::argument(format!(
                 "of {} masks, at least 3 must be asked exactly as well, or nobody knows how far `fast` may be believed; got \
                  {few}: try 8",

@@ -212,7 +212,8 @@ fn characters(case: &Json) -> Fallible<Vec<Check>> {
 
 /// Runs of one letter are tokens.
 fn one_token_per_letter(tokens: &[String]) -> Fallible<Tokenizer> {
-    let vocab: serde_json::Map<String, Json> = tokens.iter().cloned().chain(["?".into()]).zip((0..).map(Json::from)).collect();
+    let vocab: serde_json::Map<String, Json> =
+        tokens.iter().cloned().chain(["?".into()]).zip((0..).map(Json::from)).collect();
     let pattern = ('a'..='z').map(|letter| format!("{letter}+")).collect::<Vec<_>>().join("|");
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null,
