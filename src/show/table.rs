@@ -121,12 +121,13 @@ impl ScoreTable {
         let index = self.order[row];
         let (score, scale) = (self.attribution.scores[index], bars.scale);
         let dimmed = special(&self.attribution, index);
-        let line =
-            if dimmed { "border-top: 1px solid #aaaaaa; color: #808080" } else { "border-top: 1px solid #aaaaaa" };
+        let line = format!("border-top: 1px solid #aaaaaa{}", if dimmed { "; color: #808080" } else { "" });
+        let number = beside(score, scale);
+        let sign = if number.starts_with('−') { "; text-decoration: underline" } else { "" };
         html! {
             tr style=(line) {
                 td style=(NUMBER) { (self.rank(row)) }
-                td style=(format!("{NUMBER}{}", if score < 0.0 { "; text-decoration: underline" } else { "" })) { (beside(score, scale)) }
+                td style=(format!("{NUMBER}{sign}")) { (number) }
                 @if let Some(range) = self.range(index, scale) { td style=(RANGE) { (range) } }
                 (cell(bars.bar(score, self.interval(index), dimmed), &format!("[{index}]"), &shortened(name, LONG)))
             }
@@ -143,7 +144,7 @@ const RANGE: &str = "text-align: right; vertical-align: top; padding: 2px 6px; f
 fn cell(bar: Markup, index: &str, text: &str) -> Markup {
     const TEXT: &str = "flex: 1 1 14em; text-align: start; padding: 0 6px; overflow-wrap: anywhere";
     html! {
-        td style="padding: 2px 6px; vertical-align: top" {
+        td style="width: 100%; padding: 2px 6px; vertical-align: top" {
             div style="display: flex; flex-wrap: wrap; align-items: flex-start" {
                 div style="line-height: 1; padding-top: 1px" { (bar) }
                 div style="padding: 0 0 0 6px; color: #808080" { (index) }
