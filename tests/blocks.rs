@@ -451,6 +451,37 @@ fn a_text_can_be_continued_from_its_past() -> Result<()> {
 }
 
 #[test]
+fn every_example_sees_its_own_part_of_the_past() -> Result<()> {
+    let (chain, p) = (caching_block()?, 4);
+    let mut record = Record::new(&[Site::Qkv(0)]);
+    chain.forward(&random(&[1, p, CHANNELS], 52)?, None, &mut record)?;
+    let past = record.get(Site::Qkv(0))?;
+    let masks =
+        [[true, true, true, true], [false, true, true, false], [false; 4], [true, false, false, false], [true; 4]];
+    let seen = |masks: &[[bool; 4]]| Setting { past_mask: Some(masks.concat().into()), ..after(past) };
+    let x = random(&[masks.len(), 3, CHANNELS], 53)?;
+    let all = chain.forward_in(&x, seen(&masks), &mut Clear)?;
+    for (i, mask) in masks.iter().enumerate() {
+        let alone = chain.forward_in(&x.narrow(0, i, 1)?, seen(&[*mask]), &mut Clear)?;
+        assert!(largest_difference(&all.narrow(0, i, 1)?, &alone)? < 1e-12, "example {i}");
+    }
+    let unmasked = chain.forward_in(&x, after(past), &mut Clear)?;
+    assert!(largest_difference(&all.narrow(0, 0, 1)?, &unmasked.narrow(0, 0, 1)?)? < 1e-12);
+    assert!(largest_difference(&all.narrow(0, 1, 1)?, &unmasked.narrow(0, 1, 1)?)? > 1e-3);
+    let (composed, watched) =
+        (chain.composed_in(&x, seen(&masks))?, chain.forward_in(&x, seen(&masks), &mut Watching)?);
+    assert!(largest_difference(&all, &composed)? < 1e-12 && largest_difference(&all, &watched)? < 1e-12);
+    let x = Var::from_tensor(&x)?;
+    let slope = |y: Tensor| Ok::<_, Error>(read_out(&y)?.sum_all()?.backward()?.remove(&x).ok_or(Error::GraphCut)?);
+    let slopes = [chain.forward_in(&x, seen(&masks), &mut Clear)?, chain.composed_in(&x, seen(&masks))?].map(slope);
+    let [fused, composed] = slopes;
+    assert!(largest_difference(&fused?, &composed?)? < 1e-12, "gradients differ");
+    let short = chain.forward_in(&x, seen(&masks[..2]), &mut Clear);
+    assert!(short.is_err_and(|error| error.to_string().contains("the mask of the past")));
+    Ok(())
+}
+
+#[test]
 fn causal_attention_does_not_look_ahead() -> Result<()> {
     let chain = Chain::new(decoder_block()?);
     let x = random(&[1, 5, CHANNELS], 60)?;

@@ -88,7 +88,9 @@ impl ContextCite {
         let exactly = |rows: &[Vec<bool>]| exact(llm, sources, rows, said, &prompt, passes.batch);
         let (log_odds, checked) = match passes.checked {
             None => (exactly(masks.rows())?, Vec::new()),
-            Some(few) => (fast(llm, sources, masks.rows(), said, &prompt)?, exactly(&masks.rows()[..few])?),
+            Some(few) => {
+                (fast(llm, sources, masks.rows(), said, &prompt, passes.batch)?, exactly(&masks.rows()[..few])?)
+            }
         };
         Ok(Self { sources: sources.clone(), said: said.clone(), masks: masks.clone(), log_odds, checked })
     }

@@ -1,6 +1,7 @@
 //! How far a model is from saying something: log-odds, ln p − ln(1 − p), in nats, without cancellation.
 
 use candle_core::{Device, Tensor};
+use rayon::prelude::*;
 
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
@@ -29,8 +30,8 @@ pub fn token_log_odds(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
     }
     let logits = numbers(logits)?;
     finite("a logit", &logits)?;
-    let odds: Vec<f64> =
-        logits.chunks(v).zip(ids.iter().cycle()).map(|(row, &id)| log_odds(row, id as usize)).collect();
+    let places = logits.par_chunks(v).enumerate();
+    let odds: Vec<f64> = places.map(|(place, row)| log_odds(row, ids[place % ids.len()] as usize)).collect();
     Ok(Tensor::from_vec(odds, (n, ids.len()), &Device::Cpu)?)
 }
 

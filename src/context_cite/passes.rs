@@ -88,21 +88,23 @@ pub(super) fn fast(
     masks: &[Vec<bool>],
     said: &Continuation,
     prompt: &dyn Fn(&str) -> Result<Text>,
+    batch: usize,
 ) -> Result<Vec<Vec<f64>>> {
     let prompt = prompt(&sources.ablated_context(&vec![true; sources.len()])?)?;
     let tokens = sources.tokens(&prompt)?;
     let end = tokens.iter().map(|tokens| tokens.end).max().unwrap_or(0);
     let past = llm.past_of(&prompt.ids()[..end])?;
-    let hidden = |mask: &[bool], token: usize| {
-        let source = tokens.partition_point(|tokens| tokens.end <= token);
-        tokens[source].contains(&token) && !mask[source]
+    let sees = |mask: &Vec<bool>| {
+        let mut sees = vec![true; end];
+        let hidden = tokens.iter().zip(mask).filter(|(_, kept)| !**kept);
+        hidden.for_each(|(tokens, _)| sees[tokens.clone()].fill(false));
+        sees
     };
     let ask = |some: Range<usize>| {
-        let mask = &masks[some.start];
-        let kept: Vec<usize> = (0..end).filter(|token| !hidden(mask, *token)).collect();
-        log_odds(&llm.continuation_logits_past(&past.keeping(&kept)?, &prompt.ids()[end..], said)?, said)
+        let seen: Vec<Vec<bool>> = masks[some].iter().map(sees).collect();
+        log_odds(&llm.continuation_logits_past(&past, &seen, &prompt.ids()[end..], said)?, said)
     };
-    in_batches("ContextCite, masks", masks.len(), 1, ask)
+    in_batches("ContextCite, masks", masks.len(), batch, ask)
 }
 
 /// Logits `(n,o,v)` → log-odds, a list of o for each example.

@@ -206,24 +206,30 @@ impl Attention {
         all.unsqueeze(2)?.broadcast_as((n, k, each, t, d))?.reshape((n, self.heads, t, d))
     }
 
-    /// What to add to scores, `(t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
+    /// What to add to scores, `(n or 1,1,t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
     fn hidden(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
-        if shape.key_mask.is_none() && !self.causal && !self.has_windows(shape) {
+        if shape.key_mask.is_none() && shape.past_mask.is_none() && !self.causal && !self.has_windows(shape) {
             return Ok(None);
         }
         let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
+        let examples = if shape.past_mask.is_some() { shape.examples } else { 1 };
         let windows = if self.has_windows(shape) { window_of_each(shape) } else { vec![0; keys] };
-        let sees = |query: usize, key: usize| self.sees(shape, query, key) && windows[query] == windows[key];
-        let hide = |query: usize, key: usize| if sees(query, key) { 0.0 } else { f64::NEG_INFINITY };
-        let hide: Vec<f64> = (0..t).flat_map(|query| (0..keys).map(move |key| hide(query, key))).collect();
-        Tensor::from_vec(hide, (t, keys), &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device()).map(Some)
+        let hide = |place: usize| {
+            let (example, query, key) = (place / (t * keys), place / keys % t, place % keys);
+            let seen = self.sees(shape, example, query, key) && windows[query] == windows[key];
+            if seen { 0.0 } else { f64::NEG_INFINITY }
+        };
+        let hide: Vec<f64> = (0..examples * t * keys).map(hide).collect();
+        let hide = Tensor::from_vec(hide, (examples, 1, t, keys), &Device::Cpu)?;
+        hide.to_dtype(like.dtype())?.to_device(like.device()).map(Some)
     }
 
     /// Whether a token of this pass may attend to a key, counted from the beginning of the past.
-    fn sees(&self, shape: &Shape, query: usize, key: usize) -> bool {
+    fn sees(&self, shape: &Shape, example: usize, query: usize, key: usize) -> bool {
         let past = shape.first_position();
         let in_time = !self.causal || key <= past + query;
-        in_time && (key < past || shape.key_mask.as_ref().is_none_or(|mask| mask[key - past]))
+        let mask = if key < past { shape.past_seen(example) } else { shape.key_mask.as_deref() };
+        in_time && mask.is_none_or(|mask| mask[if key < past { key } else { key - past }])
     }
 }
 
@@ -237,6 +243,7 @@ fn window_of_each(shape: &Shape) -> Vec<usize> {
 struct Head<'a, T> {
     attention: &'a Attention,
     shape: &'a Shape,
+    example: usize,
     past: Option<&'a [T]>,
     /// The head's width.
     d: usize,
@@ -278,7 +285,7 @@ impl<'a, T: Real> Head<'a, T> {
         let key = query * attention.kv_heads / attention.heads;
         let d = shape.channels / attention.parts();
         let (k, v) = ((attention.heads + key) * d, (attention.heads + attention.kv_heads + key) * d);
-        (Self { attention, shape, past, d, q: query * d, k, v }, example * shape.tokens)
+        (Self { attention, shape, example, past, d, q: query * d, k, v }, example * shape.tokens)
     }
 
     fn keys(&self) -> usize {
@@ -339,7 +346,7 @@ impl<'a, T: Real> Head<'a, T> {
         let scale = T::lit(1.0 / (self.d as f64).sqrt());
         let (q, k) = (self.packed(qkv, row, self.q), self.packed(qkv, row, self.k));
         self.against_all(pattern, scale, q, self.before(self.k), k);
-        softmax_rows(pattern, self.attention, self.shape);
+        softmax_rows(pattern, self.attention, self.shape, self.example);
     }
 }
 
@@ -432,9 +439,9 @@ impl Block for Attention {
 }
 
 /// Every row of `scores` becomes its softmax; hidden keys get zero.
-fn softmax_rows<T: Real>(scores: &mut [T], attention: &Attention, shape: &Shape) {
+fn softmax_rows<T: Real>(scores: &mut [T], attention: &Attention, shape: &Shape, example: usize) {
     let past = shape.first_position();
-    let mask = shape.key_mask.as_deref();
+    let (before, mask) = (shape.past_seen(example), shape.key_mask.as_deref());
     simd(
         #[inline(always)]
         || {
@@ -442,19 +449,23 @@ fn softmax_rows<T: Real>(scores: &mut [T], attention: &Attention, shape: &Shape)
                 let seen = if attention.causal { past + query + 1 } else { row.len() };
                 let (row, later) = row.split_at_mut(seen);
                 later.fill(T::zero());
-                softmax(row, past, mask);
+                hide(row, before);
+                hide(&mut row[past..], mask);
+                softmax(row);
             }
         },
     );
 }
 
-/// The first `past` keys are seen, whatever the mask of those that follow.
+/// Scores of keys that a mask hides.
 #[inline(always)]
-fn softmax<T: Real>(row: &mut [T], past: usize, mask: Option<&[bool]>) {
-    if let Some(mask) = mask {
-        let hidden = row[past..].iter_mut().zip(mask).filter(|(_, seen)| !**seen);
-        hidden.for_each(|(score, _)| *score = T::neg_infinity());
-    }
+fn hide<T: Real>(scores: &mut [T], mask: Option<&[bool]>) {
+    let hidden = scores.iter_mut().zip(mask.unwrap_or_default()).filter(|(_, seen)| !**seen);
+    hidden.for_each(|(score, _)| *score = T::neg_infinity());
+}
+
+#[inline(always)]
+fn softmax<T: Real>(row: &mut [T]) {
     let top = greatest(row);
     row.iter_mut().for_each(|s| *s = (*s - top).fast_exp());
     let scale = T::one() / sum(row.len(), |i| row[i]);

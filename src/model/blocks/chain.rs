@@ -216,8 +216,8 @@ fn parts(shape: &Shape, packed: bool) -> Vec<Shape> {
         return vec![shape.clone()];
     }
     let each = examples.div_ceil(cores);
-    let sizes = (0..examples).step_by(each).map(|start| each.min(examples - start));
-    sizes.map(|examples| Shape { examples, threads: Parallelism::None, ..shape.clone() }).collect()
+    let parts = (0..examples).step_by(each).map(|start| start..examples.min(start + each));
+    parts.map(|some| shape.some(some).on_one_core()).collect()
 }
 
 /// The chain as candle sees it: one operation that remembers what its backward needs.

@@ -25,6 +25,8 @@ pub struct Setting {
     pub key_mask: Option<Arc<[bool]>>,
     /// What came before the first token, `(1,p,c)` at the input of attention: a constant that every example attends to.
     pub past: Option<Tensor>,
+    /// Which tokens of the past each example may attend to, `(n,p)`; all of them if `None`.
+    pub past_mask: Option<Arc<[bool]>>,
     /// Where every token stands, for rotary embeddings; in a row, after the past, if `None`.
     pub positions: Option<Arc<[Position]>>,
     /// How many tokens each window has, where attention stays within windows; there is but one if `None`.
@@ -34,9 +36,9 @@ pub struct Setting {
 impl Setting {
     /// Of no tokens yet.
     fn shape(self) -> Shape {
-        let Self { key_mask, past, positions, windows } = self;
+        let Self { key_mask, past, past_mask, positions, windows } = self;
         let threads = Parallelism::Rayon(0);
-        Shape { examples: 0, tokens: 0, channels: 0, key_mask, past, positions, windows, threads }
+        Shape { examples: 0, tokens: 0, channels: 0, key_mask, past, past_mask, positions, windows, threads }
     }
 
     /// For embeddings x `(n,t,c)`.
@@ -60,6 +62,11 @@ impl Setting {
         if let Some(past) = shape.past.as_ref().filter(|past| past.rank() != 3 || past.dims()[0] != 1) {
             return Err(Error::shape("the past", "(1, p, c)", past.dims()));
         }
+        let wanted = examples * shape.first_position();
+        if let Some(mask) = shape.past_mask.as_ref().filter(|mask| mask.len() != wanted) {
+            let wanted = format!("({wanted},), one per token of the past and example");
+            return Err(Error::shape("the mask of the past", wanted, &[mask.len()]));
+        }
         match &shape.windows {
             Some(windows) if windows.contains(&0) => Err(Error::argument("a window has at least one token")),
             Some(_) if shape.key_mask.is_some() || shape.past.is_some() => Err(Error::argument(
@@ -80,6 +87,8 @@ pub(crate) struct Shape {
     pub key_mask: Option<Arc<[bool]>>,
     /// What came before the first token, `(1,p,c)` at the input of attention: constants that every example attends to.
     pub past: Option<Tensor>,
+    /// Which tokens of the past each example may attend to, `(n,p)`; all of them if `None`.
+    pub past_mask: Option<Arc<[bool]>>,
     /// Where every token stands, for rotary embeddings; in a row, after the past, if `None`.
     pub positions: Option<Arc<[Position]>>,
     /// How many tokens each window has, where attention stays within windows; there is but one if `None`.
@@ -91,6 +100,19 @@ pub(crate) struct Shape {
 impl Shape {
     pub fn rows(&self) -> usize {
         self.examples * self.tokens
+    }
+
+    /// Which tokens of the past an example may attend to, if some may not.
+    pub fn past_seen(&self, example: usize) -> Option<&[bool]> {
+        let past = self.first_position();
+        self.past_mask.as_ref().map(|mask| &mask[example * past..][..past])
+    }
+
+    /// The same for some of the examples.
+    pub fn some(&self, examples: Range<usize>) -> Self {
+        let past = self.first_position();
+        let past_mask = self.past_mask.as_ref().map(|mask| mask[examples.start * past..examples.end * past].into());
+        Self { examples: examples.len(), past_mask, ..self.clone() }
     }
 
     /// The same for work that has a core to itself.

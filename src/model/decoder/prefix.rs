@@ -35,7 +35,7 @@ impl Places {
     fn of(&self, tokens: Range<usize>) -> Option<Arc<[Position]>> {
         let follows = |token: usize| [self.next + (token - self.prompt.len()) as u32; 3];
         let place = |token: usize| self.prompt.get(token).copied().unwrap_or_else(|| follows(token));
-        (self.next > 0).then(|| tokens.map(place).collect())
+        (!self.prompt.is_empty()).then(|| tokens.map(place).collect())
     }
 }
 
@@ -45,12 +45,14 @@ impl Places {
 pub(crate) struct Past {
     layers: Vec<Tensor>,
     places: Arc<Places>,
+    /// Which of them each example sees, `(n,p)`, if some are hidden.
+    seen: Option<Arc<[bool]>>,
 }
 
 impl Past {
     /// Before the first token of a text whose tokens stand at these places.
     pub fn before(places: Places) -> Self {
-        Self { layers: Vec::new(), places: Arc::new(places) }
+        Self { places: Arc::new(places), ..Self::default() }
     }
 
     /// How many tokens there were.
@@ -62,7 +64,8 @@ impl Past {
     pub fn attend(&self, attention: &Chain, layer: usize, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let positions = self.places.of(self.len()..self.len() + x.dim(1)?);
         let past = self.layers.get(layer).cloned();
-        attention.forward_in(x, Setting { past, positions, ..Setting::default() }, hook)
+        let past_mask = self.seen.clone();
+        attention.forward_in(x, Setting { past, past_mask, positions, ..Setting::default() }, hook)
     }
 
     /// With the tokens following that a record has of every layer.
@@ -72,21 +75,12 @@ impl Past {
             Ok(self.layers.get(l).map_or_else(|| Ok(new.clone()), |old| Tensor::cat(&[old, new], 1))?)
         };
         let layers = (0..layers).map(both).collect::<Result<_>>()?;
-        Ok(Self { layers, places: self.places.clone() })
+        Ok(Self { layers, ..self.clone() })
     }
 
-    /// Some of its tokens alone, where they stood.
-    pub fn keeping(&self, kept: &[usize]) -> Result<Self> {
-        let all = self.places.of_all(self.len() + 1);
-        let numbers: Vec<u32> = kept.iter().map(|&token| token as u32).collect();
-        let some = |past: &Tensor| past.index_select(&Tensor::new(&numbers[..], past.device())?, 1);
-        let layers = match kept.is_empty() {
-            true => Vec::new(),
-            false => self.layers.iter().map(some).collect::<candle_core::Result<_>>()?,
-        };
-        let [next, ..] = all[self.len()];
-        let places = Places::new(kept.iter().map(|&token| all[token]).collect(), next);
-        Ok(Self { layers, places: Arc::new(places) })
+    /// For several examples, of which each sees only some of its tokens, `(n,p)`.
+    pub fn seen_by(&self, examples: &[Vec<bool>]) -> Self {
+        Self { seen: Some(examples.concat().into()), ..self.clone() }
     }
 
     /// Its first tokens alone.
@@ -95,7 +89,7 @@ impl Past {
             0 => Vec::new(),
             _ => self.layers.iter().map(|past| past.narrow(1, 0, tokens)).collect::<candle_core::Result<_>>()?,
         };
-        Ok(Self { layers, places: self.places.clone() })
+        Ok(Self { layers, ..self.clone() })
     }
 }
 
@@ -119,18 +113,27 @@ impl CausalLm {
         Ok(self.extend(&Past::default(), &self.embed_ids(ids)?.unsqueeze(0)?)?.1)
     }
 
-    /// Logits over the vocabulary, `(1,o,v)`, at each of the o places of a continuation of a past and the rest of a prompt.
+    /// Logits over the vocabulary, `(n,o,v)`, at each of the o places of a continuation that follows the rest of a prompt, after a
+    /// past of which each of n examples sees some tokens, `(n,p)`.
     ///
     /// Errors: nothing is left of the prompt; an id beyond the vocabulary.
-    pub(crate) fn continuation_logits_past(&self, past: &Past, rest: &[u32], said: &Continuation) -> Result<Tensor> {
+    pub(crate) fn continuation_logits_past(
+        &self,
+        past: &Past,
+        seen: &[Vec<bool>],
+        rest: &[u32],
+        said: &Continuation,
+    ) -> Result<Tensor> {
         let Some(start) = rest.len().checked_sub(1) else {
             return Err(Error::argument(
                 "the prompt ends with its context, and nothing after it can be read anew: let a question follow, or ask exactly",
             ));
         };
         let ids = said.ids();
-        let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?.unsqueeze(0)?;
-        self.run(past, &x, &[start], ids.len(), self.to_logits())
+        let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?;
+        let x = x.unsqueeze(0)?.broadcast_as((seen.len(), x.dim(0)?, x.dim(1)?))?.contiguous()?;
+        let starts = vec![start; seen.len()];
+        self.blocks_at(&x, &past.seen_by(seen), &starts, ids.len(), self.to_logits(), &mut Clear)
     }
 
     /// `tail` of the last block's output at the last `count` tokens of each prompt followed by `rest`. One prompt goes after the
