@@ -52,8 +52,8 @@ pub struct ContextCite {
     masks: Masks,
     /// `(m,o)`.
     log_odds: Vec<Vec<f64>>,
-    /// Of the first masks, those that were asked exactly as well, `(checked,o)`.
-    checked: Vec<Vec<f64>>,
+    /// Unless all were: of the first masks, those that were asked exactly as well, `(checked,o)`.
+    checked: Option<Vec<Vec<f64>>>,
 }
 
 impl ContextCite {
@@ -87,9 +87,9 @@ impl ContextCite {
         passes.check(masks)?;
         let exactly = |rows: &[Vec<bool>]| exact(llm, sources, rows, said, &prompt, passes.batch);
         let (log_odds, checked) = match passes.checked {
-            None => (exactly(masks.rows())?, Vec::new()),
+            None => (exactly(masks.rows())?, None),
             Some(few) => {
-                (fast(llm, sources, masks.rows(), said, &prompt, passes.batch)?, exactly(&masks.rows()[..few])?)
+                (fast(llm, sources, masks.rows(), said, &prompt, passes.batch)?, Some(exactly(&masks.rows()[..few])?))
             }
         };
         Ok(Self { sources: sources.clone(), said: said.clone(), masks: masks.clone(), log_odds, checked })
@@ -141,13 +141,12 @@ impl ContextCite {
     /// Of [`Passes::fast`], how far it agrees with the exact passes on the masks that were asked both ways: the rank correlation
     /// of a span's log-odds, or `None` if one of the two ranks nothing.
     ///
-    /// Errors: every mask was asked exactly; those of [`outputs`](Self::outputs).
+    /// Errors: no mask was asked both ways; those of [`outputs`](Self::outputs).
     pub fn agreement(&self, span: Range<usize>) -> Result<Option<f64>> {
-        if self.checked.is_empty() {
-            return Err(Error::argument("every mask was asked exactly, so there is nothing to agree with"));
-        }
+        let checked = self.checked.as_ref().filter(|checked| !checked.is_empty());
+        let checked = checked.ok_or_else(|| Error::argument("no mask was asked both ways: see `Passes::fast`"))?;
         let nearly = self.outputs(span.clone())?;
-        Ok(rank_correlation(&nearly[..self.checked.len()], &self.of_span(&self.checked, span)?).ok())
+        Ok(rank_correlation(&nearly[..checked.len()], &self.of_span(checked, span)?).ok())
     }
 
     /// The surrogate of a span of the answer's tokens, with α for each of them; context-cite takes 0.01.
@@ -176,13 +175,12 @@ impl ContextCite {
             Some(correlation) => scores.setting("held-out rank correlation", format!("{correlation:.3}")),
             None => scores,
         };
-        match self.checked.is_empty() {
-            true => Ok(scores),
-            false => {
-                let agreement = self.agreement(span)?.map_or("none".into(), |agreement| format!("{agreement:.3}"));
-                Ok(scores.setting("agreement with exact passes", agreement))
-            }
-        }
+        let agreement = match &self.checked {
+            None => return Ok(scores),
+            Some(checked) if checked.is_empty() => "not checked".into(),
+            Some(_) => self.agreement(span)?.map_or("none".into(), |agreement| format!("{agreement:.3}")),
+        };
+        Ok(scores.setting("agreement with exact passes", agreement))
     }
 
     /// Every source × every token of the answer, each token with a surrogate of its own; the scores of all are their sums.

@@ -18,7 +18,7 @@ pub struct Passes {
     /// says so.
     pub batch: usize,
     /// `None`: every shortened context is read anew. Otherwise the whole context is read once, and what follows it once for each
-    /// mask; so many masks are asked exactly as well, to tell how far the two agree.
+    /// mask; so many masks are asked exactly as well, to tell how far the two agree: 0, or at least 3.
     pub checked: Option<usize>,
 }
 
@@ -29,7 +29,8 @@ impl Passes {
     }
 
     /// The whole context is read once; for each mask the question and the answer are read after it, seeing of it only the tokens
-    /// of sources that are kept. `checked` masks are asked exactly as well: 8 are enough to tell whether to believe the rest.
+    /// of sources that are kept. `checked` masks are asked exactly as well: 8 are enough to tell whether to believe the rest; with 0
+    /// nobody knows, and every figure says so.
     ///
     /// **When it misleads**: what is kept was read while the rest was still there, and has traces of it; the more layers, the
     /// more. [`agreement`](super::ContextCite::agreement) says how much it matters.
@@ -45,11 +46,12 @@ impl Passes {
     pub(super) fn check(&self, masks: &Masks) -> Result<()> {
         match self.checked {
             _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 16 are usual")),
-            Some(few) if few < 3 || few > masks.len() => Err(Error::argument(format!(
-                "of {} masks, at least 3 must be asked exactly as well, or nobody knows how far `fast` may be believed; got \
-                 {few}: try 8",
-                masks.len()
+            Some(few @ 1..3) => Err(Error::argument(format!(
+                "{few} masks asked exactly as well tell nothing of how far `fast` may be believed: try 8, or 0 to go unchecked"
             ))),
+            Some(few) if few > masks.len() => {
+                Err(Error::argument(format!("{few} masks cannot be asked exactly as well, there are {}", masks.len())))
+            }
             _ => Ok(()),
         }
     }

@@ -9,12 +9,8 @@ pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
         Some(law) => format!("{}{}{}{}", sums(law), effort(attribution), verdict(law), worst(attribution)),
         None => {
-            let sum = signed(attribution.sum());
-            format!(
-                "Σ scores {sum}; {} promises no sum{}",
-                attribution.method,
-                held_out(attribution).unwrap_or_default()
-            )
+            let told = [held_out(attribution), fast(attribution)].into_iter().flatten().collect::<String>();
+            format!("Σ scores {}; {} promises no sum{told}", signed(attribution.sum()), attribution.method)
         }
     }
 }
@@ -28,6 +24,12 @@ fn held_out(attribution: &Attribution) -> Option<String> {
         false => " — do not believe these scores: draw more masks, or take coarser sources",
     };
     Some(ranked + warning)
+}
+
+/// How far fast passes agree with exact ones, where passes were fast.
+fn fast(attribution: &Attribution) -> Option<String> {
+    let agreement = attribution.settings.get("agreement with exact passes")?.replace('-', "−");
+    Some(format!("; passes were fast, agreement with exact ones: {agreement}"))
 }
 
 fn sums(law: &Completeness) -> String {

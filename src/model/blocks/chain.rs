@@ -4,7 +4,6 @@ use std::any::Any;
 use std::sync::{Arc, OnceLock};
 
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Tensor, WithDType};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::attention::Attention;
