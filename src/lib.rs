@@ -110,7 +110,9 @@ pub mod prelude {
         Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision,
         VisualPrompt, Vit, Vlm,
     };
-    pub use crate::show::{Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, Series, Show};
+    pub use crate::show::{
+        Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, ScoreTable, Series, Show,
+    };
     pub use crate::zoo::{
         Biography, Colour, Decided, Facts, Object, Question, RoleKind, Scene, Scenes, Sentence, Shape, Truth,
     };

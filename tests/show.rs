@@ -37,8 +37,38 @@ fn figures() -> Result<Vec<(&'static str, Box<dyn Show>)>> {
         ("mask", Box::new(edges(&photo("rocket")?)?.mask(0.2)?)),
         ("contours", Box::new(Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?.contours(&[-0.5, 0.5])?)),
         ("gallery", Box::new(Gallery::row(&[("<b>loved</b>", &photo("cat")?), ("edges", &edges(&photo("cat")?)?)])?)),
+        ("running text", Box::new(spans(&why)?)),
+        ("table", Box::new(why.words()?.table().first(3))),
+        ("table of parts", Box::new(spans(&why)?.table().between(&[-1.0, 0.0], &[1.0, 2.0])?)),
+        ("table of patches", Box::new(signed_map(4, 6)?.table())),
+        ("scatter", Box::new(Chart::scatter("<b>loved", "x", "y", cloud()).diagonal())),
         ("convergence", Box::new(convergence(square, &x, &zero, &Quadrature::ALL, &[2, 4, 8])?)),
     ])
+}
+
+/// The same text in two parts, with what lies between and around them.
+fn spans(why: &Attribution) -> Result<Attribution> {
+    let text = "I absolutely <b>loved</b> the movie & \"all\"!";
+    parted(text, &["<b>loved</b>", "& \"all\""], &[0.5, -0.25]).map(|parted| parted.named(&why.target))
+}
+
+/// Scores of parts of a text.
+fn parted(text: &str, parts: &[&str], scores: &[f64]) -> Result<Attribution> {
+    let elements = gradient_x_input(|x| Ok(x.sum(1)?), &Tensor::new(scores, &Device::Cpu)?)?;
+    let mut from = 0;
+    let part = |part: &&str| {
+        let start = text[from..].find(part).map_or(text.len(), |at| from + at);
+        from = start + part.len();
+        Token { text: part.to_string(), id: 0, start, end: from, word: None, special: false }
+    };
+    let features = Features::Spans { text: text.into(), tokens: parts.iter().map(part).collect() };
+    Ok(Attribution { features, ..elements })
+}
+
+/// Points in no order, and one that cannot be drawn.
+fn cloud() -> Vec<Series> {
+    let points = vec![(2.0, 1.0), (-3.0, -1.5), (0.5, 0.0), (f64::NAN, 1.0)];
+    vec![Series { name: "masks".into(), points }, Series { name: "none".into(), points: vec![] }]
 }
 
 fn blank(width: usize, height: usize) -> Result<Image> {
@@ -361,5 +391,166 @@ fn pictures_stay_small_in_a_notebook() -> Result<()> {
     assert!(edges(&cat)?.html().len() < 120_000, "{} bytes", edges(&cat)?.html().len());
     let tiny = blank(8, 8)?.html();
     assert!(tiny.contains("data:image/png") && tiny.contains("pixelated") && tiny.contains("width: 320px"));
+    Ok(())
+}
+
+/// What a reader sees of HTML, without its tags.
+fn read(html: &str) -> String {
+    let text: String = html.split('<').map(|piece| piece.split_once('>').map_or(piece, |(_, text)| text)).collect();
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+}
+
+/// The same without the numbers behind the parts.
+fn unnumbered(html: &str) -> String {
+    let plain = html.split("\u{2060}<bdi").map(|piece| piece.split_once("</bdi>").map_or(piece, |(_, text)| text));
+    read(&plain.collect::<String>())
+}
+
+const BRIDGE: &str =
+    "The bridge\n\n  It is <b>red</b> & old.  Anna built it, they say.\n\n- הוא אדום מאוד.\n- 它是红色的。\n";
+
+#[test]
+fn parts_stand_in_the_text_as_it_is_written() -> Result<()> {
+    for sources in [Sources::sentences(BRIDGE)?, Sources::words(BRIDGE)?, Sources::spans(BRIDGE, &["red", "built"])?] {
+        let parts = sources.parts();
+        let scores: Vec<f64> = (0..parts.len()).map(|i| i as f64 - 1.0).collect();
+        let why = parted(BRIDGE, &parts.iter().map(String::as_str).collect::<Vec<_>>(), &scores)?;
+        let html = HeatStrip::new(&why).html();
+        assert!(unnumbered(&html).contains(BRIDGE), "{html}");
+        assert!(html.contains("white-space: pre-wrap") && html.contains("dir=\"auto\""));
+        assert!(html.contains("text-decoration: underline") && !html.contains("title="), "signs, and nothing to hover");
+    }
+    let mut misplaced = parted(BRIDGE, &["red", "old"], &[1.0, 1.0])?;
+    let Features::Spans { tokens, .. } = &mut misplaced.features else { unreachable!("they are parts") };
+    (tokens[0].start, tokens[1].end) = (999, 9999);
+    assert!(read(&misplaced.html()).contains("red") && read(&misplaced.html()).contains("old"));
+    assert!(parted("", &[], &[])?.html().contains("supports"));
+    Ok(())
+}
+
+#[test]
+fn numbers_stand_behind_the_parts_that_count() -> Result<()> {
+    let numbers = |parts: usize, word: &str, score: fn(usize) -> f64| {
+        let text: String = (0..parts).map(|i| format!("{word}{i}. ")).collect();
+        let scores: Vec<f64> = (0..parts).map(score).collect();
+        let parts: Vec<String> = (0..parts).map(|i| format!("{word}{i}.")).collect();
+        let why = parted(&text, &parts.iter().map(String::as_str).collect::<Vec<_>>(), &scores)?;
+        Ok::<_, Error>(why.html().matches("<bdi").count())
+    };
+    let one = |i: usize| if i == 1 { -1.0 } else { 0.04 };
+    assert_eq!((numbers(12, "It is ", one)?, numbers(13, "It is ", one)?), (12, 1));
+    assert_eq!((numbers(40, "it", |_| 1.0)?, numbers(41, "it", |_| 1.0)?), (40, 0), "many words have none");
+    assert_eq!(numbers(2000, "It is ", |i| if i % 100 == 0 { 1.0 } else { 0.0 })?, 20);
+    assert_eq!((numbers(12, "It is ", |_| 0.0)?, numbers(13, "It is ", |_| 0.0)?), (12, 0), "zeros do not count");
+    Ok(())
+}
+
+#[test]
+fn a_table_has_the_largest_first_and_sums_up_the_rest() -> Result<()> {
+    let why = parted(BRIDGE, &["The bridge", "red", "old", "Anna"], &[0.25, -2.0, 1.0, 0.5])?;
+    let table = why.table().first(2);
+    let text = table.text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].ends_with("░░░░░░░░░░░░░░░░░░░░ [1] red") && lines[1].contains("−2.000"), "{text}");
+    assert!(lines[2].ends_with("██████████           [2] old"), "{text}");
+    assert_eq!(lines[3], "… and 2 more, Σ +0.7500");
+    assert!(lines[4].starts_with("Σ scores −0.2500; gradient × input promises no sum"), "{text}");
+    let seen = read(&table.html());
+    assert!(seen.contains("[1]red") && seen.contains("… and 2 more, Σ +0.7500") && !seen.contains("Anna"), "{seen}");
+    assert!(table.html().contains("text-decoration: underline\">−2.000"));
+    assert!(why.table().first(0).text().contains("… and 4, Σ −0.2500"));
+    assert!(!why.table().first(9).text().contains("more"));
+    assert_eq!(table.json(), Some(why.to_json()?));
+    let long = "a".repeat(301);
+    let cut = parted(&long, &[&long], &[0.0])?.table().html();
+    assert!(cut.contains(&format!("{}…", "a".repeat(299))) && !cut.contains(&long));
+    let many = vec![1.0; 2000];
+    assert!(
+        gradient_x_input(|x| Ok(x.sum(1)?), &Tensor::new(many, &Device::Cpu)?)?.table().text().contains("1800 more")
+    );
+    Ok(())
+}
+
+#[test]
+fn special_tokens_stand_last_in_a_table() -> Result<()> {
+    let (_, _, mut why) = explain("A good film.")?;
+    why.scores[0] = 100.0;
+    let text = why.table().text();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[5].ends_with("[0] [CLS]") && lines[6].ends_with("[5] [SEP]"), "{text}");
+    assert!(!lines[5].trim_start().starts_with('5') && lines[1].contains(&"█".repeat(20)), "{text}");
+    assert_eq!(why.table().html().matches("color: #808080\"><td").count(), 2);
+    Ok(())
+}
+
+#[test]
+fn intervals_are_drawn_where_they_lie() -> Result<()> {
+    let why = parted(BRIDGE, &["red", "old"], &[2.0, -1.0])?;
+    let text = why.table().between(&[1.0, -4.0], &[3.0, -0.5])?.text();
+    assert!(text.contains("+1.000\u{a0}to +3.000 ████") && text.contains("−4.000\u{a0}to −0.500 "), "{text}");
+    let refused =
+        |low: &[f64], high: &[f64]| why.table().between(low, high).err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(refused(&[1.0], &[3.0, 0.0]).contains("(2,), one per feature"));
+    assert!(refused(&[1.0, -2.0], &[3.0]).contains("the upper ends"));
+    assert!(refused(&[1.0, f64::NAN], &[3.0, 0.0]).contains("an end of an interval"));
+    assert!(refused(&[1.0, -2.0], &[3.0, -3.0]).contains("the lower ends come first"));
+    let svgs = svgs(&why.table().between(&[1.0, -4.0], &[3.0, -0.5])?.html())?;
+    assert!(svgs[0].contains(">−4.000<") && svgs[0].contains(">+3.000<"), "the axis reaches as far as the intervals");
+    assert!(svgs[1].contains("M105.4 9H146.0") && svgs[2].contains("M4.0 9H75.0"), "{svgs:?}"); // 4 + 142·(x + 4)/7
+    for extreme in [0.0, f64::MAX, f64::MIN_POSITIVE] {
+        let html = parted(BRIDGE, &["red", "old"], &[extreme, -extreme])?.table().html();
+        assert!(self::svgs(&html)?.iter().all(|svg| !svg.contains("NaN") && !svg.contains("inf")), "{extreme}");
+    }
+    Ok(())
+}
+
+/// The drawings in HTML.
+fn svgs(html: &str) -> Result<Vec<String>> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let drawn = html.split("svg+xml;base64,").skip(1).filter_map(|rest| rest.split('"').next());
+    let decoded = drawn.map(|code| STANDARD.decode(code).map(|svg| String::from_utf8_lossy(&svg).into_owned()));
+    decoded.collect::<std::result::Result<_, _>>().map_err(|error| Error::Argument(error.to_string()))
+}
+
+#[test]
+fn points_are_circles_and_the_diagonal_a_line_from_corner_to_corner() -> Result<()> {
+    let scatter = Chart::scatter("", "actual", "predicted", cloud());
+    let svg = |chart: &Chart| chart.svg().unwrap_or_default();
+    assert_eq!(svg(&scatter).matches("<circle").count(), 3 + 2, "the points that can be drawn, and the legend");
+    assert!(!svg(&scatter).contains("<polyline") && !svg(&scatter).contains("y = x"));
+    let diagonal = scatter.clone().diagonal();
+    assert!(svg(&diagonal).contains("y1=\"350\" y2=\"40\" stroke=\"#888888\"") && svg(&diagonal).contains(">y = x<"));
+    let plotly: serde_json::Value = serde_json::from_str(&diagonal.plotly().unwrap_or_default())?;
+    assert_eq!(plotly["data"][0]["mode"], "markers");
+    assert_eq!(plotly["data"][0]["x"], serde_json::json!([2.0, -3.0, 0.5]));
+    assert_eq!(
+        (&plotly["data"][2]["x"], &plotly["data"][2]["y"]),
+        (&serde_json::json!([-3.0, 2.0]), &serde_json::json!([-3.0, 2.0]))
+    );
+    assert!(
+        scatter.text().contains("3 points, x from -3 to 2, y from -1.5 to 1, rank correlation 1\n"),
+        "{}",
+        scatter.text()
+    );
+    assert!(scatter.text().contains("none  0 points\n"));
+    for chart in [Chart::scatter("", "", "", vec![]), scatter.clone().log_log(), Chart::curves("", "x", "y", cloud())] {
+        assert!(!svg(&chart.diagonal()).contains("NaN"));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_surrogate_says_how_well_it_ranks_what_it_has_not_seen() -> Result<()> {
+    let why = parted(BRIDGE, &["red"], &[1.0])?;
+    let law = |correlation: &str| {
+        let settings = [("held-out rank correlation".to_string(), correlation.to_string())].into();
+        Attribution { settings, ..why.clone() }.text().lines().last().unwrap_or_default().to_string()
+    };
+    let plain = "Σ scores +1.000; gradient × input promises no sum";
+    let ranked = |r: &str| format!("{plain}; masks it was not fitted to are ranked with correlation {r}");
+    assert_eq!((why.text().lines().last(), law("0.834")), (Some(plain), ranked("0.83")));
+    let warning = " — do not believe these scores: draw more masks, or take coarser sources";
+    assert_eq!(law("0.5"), ranked("0.50"));
+    assert_eq!((law("0.49"), law("-0.2")), (ranked("0.49") + warning, ranked("−0.20") + warning));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Curves and bars, before they are drawn.
+//! Curves, points and bars, before they are drawn.
 
 use super::drawing::shortened;
 use super::law::law;
@@ -6,22 +6,23 @@ use super::strip::names;
 use crate::attribution::Attribution;
 use crate::integrated_gradients::Convergence;
 
-/// A named curve.
+/// A named curve, or named points.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// What the legend calls it.
     pub name: String,
-    /// (x, y), x ascending.
+    /// (x, y); x ascending for curves.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Curves over a common x, or one bar per label.
+/// Curves over a common x, points, or one bar per label.
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub(super) title: String,
     pub(super) x: String,
     pub(super) y: String,
     pub(super) log: bool,
+    pub(super) diagonal: bool,
     pub(super) data: Data,
     pub(super) note: String,
 }
@@ -29,25 +30,48 @@ pub struct Chart {
 #[derive(Clone, Debug)]
 pub(super) enum Data {
     Curves(Vec<Series>),
+    Points(Vec<Series>),
     Bars(Vec<(String, f64)>),
 }
 
 impl Chart {
     /// Curves, with what the axes show.
     pub fn curves(title: &str, x: &str, y: &str, series: Vec<Series>) -> Self {
-        let data = Data::Curves(series);
-        Self { title: title.into(), x: x.into(), y: y.into(), log: false, data, note: String::new() }
+        Self::of(title, x, y, Data::Curves(series))
+    }
+
+    /// Points in any order, a circle each, with what the axes show: such as what a surrogate predicts over what the model said.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let points = vec![(-2.0, -1.5), (3.0, 2.5), (0.5, 0.0)];
+    /// let masks = vec![Series { name: "masks".into(), points }];
+    /// let chart = Chart::scatter("Log-odds", "actual", "predicted", masks).diagonal();
+    /// assert!(chart.text().contains("3 points, x from -2 to 3, y from -1.5 to 2.5, rank correlation 1"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn scatter(title: &str, x: &str, y: &str, series: Vec<Series>) -> Self {
+        Self::of(title, x, y, Data::Points(series))
     }
 
     /// One horizontal bar per label, top to bottom.
     pub fn bars(title: &str, x: &str, bars: Vec<(String, f64)>) -> Self {
-        let data = Data::Bars(bars);
-        Self { title: title.into(), x: x.into(), y: String::new(), log: false, data, note: String::new() }
+        Self::of(title, x, "", Data::Bars(bars))
+    }
+
+    fn of(title: &str, x: &str, y: &str, data: Data) -> Self {
+        let (title, x, y) = (title.into(), x.into(), y.into());
+        Self { title, x, y, log: false, diagonal: false, data, note: String::new() }
     }
 
     /// Both axes logarithmic; points that are not positive are left out.
     pub fn log_log(self) -> Self {
         Self { log: true, ..self }
+    }
+
+    /// With the line y = x, thin and grey, and both axes from the least to the greatest number of either. Bars have none.
+    pub fn diagonal(self) -> Self {
+        Self { diagonal: true, ..self }
     }
 
     /// With a line of text underneath.
@@ -58,7 +82,7 @@ impl Chart {
     /// How tall a picture of the chart is, in pixels.
     pub(super) fn height(&self) -> f64 {
         match &self.data {
-            Data::Curves(_) => 400.0,
+            Data::Curves(_) | Data::Points(_) => 400.0,
             Data::Bars(bars) => 90.0 + 22.0 * bars.len() as f64,
         }
     }
@@ -68,6 +92,14 @@ impl Chart {
         let log = self.log;
         let finite = series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
         finite.filter(move |(x, y)| !log || (*x > 0.0 && *y > 0.0))
+    }
+
+    /// The ends of the line y = x: the least and the greatest number that is drawn. `None` if there is no such line.
+    pub(super) fn ends(&self) -> Option<[f64; 2]> {
+        let (Data::Curves(series) | Data::Points(series)) = &self.data else { return None };
+        let drawn = series.iter().flat_map(|series| self.drawn(series)).flat_map(|(x, y)| [x, y]);
+        let ends = drawn.map(|v| [v, v]).reduce(|ends, v| [ends[0].min(v[0]), ends[1].max(v[1])]);
+        ends.filter(|_| self.diagonal)
     }
 }
 

@@ -29,11 +29,13 @@ impl Plane {
 const WIDTH: f64 = 720.0;
 const GREY: &str = "#444444";
 const MESH: &str = "#e0e0e0";
+pub(super) const PALE: &str = "#888888";
 
 /// The chart as an SVG document.
 pub(super) fn of(chart: &Chart) -> String {
     let body = match &chart.data {
-        Data::Curves(series) => curves(chart, series),
+        Data::Curves(series) => plotted(chart, series, &CURVES),
+        Data::Points(series) => plotted(chart, series, &CIRCLES),
         Data::Bars(bars) => self::bars(chart, bars),
     };
     document(
@@ -58,17 +60,43 @@ pub(super) fn document(width: f64, height: f64, body: Markup) -> String {
     .into_string()
 }
 
-fn curves(chart: &Chart, series: &[Series]) -> Markup {
+/// How a series is drawn, and its sample in the legend.
+struct Marks {
+    series: fn(&Plane, usize, &[(f64, f64)]) -> Markup,
+    sample: fn(usize, f64, f64) -> Markup,
+}
+
+const CURVES: Marks = Marks { series: line, sample: dashes };
+const CIRCLES: Marks = Marks { series: circles, sample: |i, x, y| circle(i, x + 12.0, y) };
+
+fn plotted(chart: &Chart, series: &[Series], marks: &Marks) -> Markup {
     let place = |value: f64| if chart.log { value.log10() } else { value };
     let points = |s| chart.drawn(s).map(|(x, y)| (place(x), place(y))).collect::<Vec<_>>();
     let curves: Vec<Vec<(f64, f64)>> = series.iter().map(points).collect();
     let legend = 10.0 + 7.5 * series.iter().map(|s| s.name.chars().count()).max().unwrap_or(0) as f64 + 30.0;
-    let (x, y) = (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1)));
+    let (x, y) = match chart.ends() {
+        Some(ends) => [span(ends.map(place).into_iter()); 2].into(),
+        None => (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1))),
+    };
     let plane = Plane { left: 80.0, top: 40.0, right: WIDTH - legend - 15.0, bottom: chart.height() - 50.0, x, y };
     html! {
         (axes(chart, &plane))
-        @for (i, curve) in curves.iter().enumerate() { (line(&plane, i, curve)) }
-        @for (i, series) in series.iter().enumerate() { (legend_entry(&plane, i, &series.name)) }
+        @if chart.ends().is_some() { (diagonal(&plane, series.len())) }
+        @for (i, curve) in curves.iter().enumerate() { ((marks.series)(&plane, i, curve)) }
+        @for (i, series) in series.iter().enumerate() {
+            (legend_entry(&plane, i, &series.name, |x, y| (marks.sample)(i, x, y)))
+        }
+    }
+}
+
+/// The line y = x from corner to corner, as both axes begin and end alike.
+fn diagonal(plane: &Plane, entry: usize) -> Markup {
+    let line = |x1: f64, x2: f64, y1: f64, y2: f64| {
+        html! { line x1=(x1) x2=(x2) y1=(y1) y2=(y2) stroke=(PALE) {} }
+    };
+    html! {
+        (line(plane.left, plane.right, plane.bottom, plane.top))
+        (legend_entry(plane, entry, "y = x", |x, y| line(x, x + 24.0, y, y)))
     }
 }
 
@@ -101,10 +129,24 @@ fn line(plane: &Plane, i: usize, curve: &[(f64, f64)]) -> Markup {
     }
 }
 
-fn legend_entry(plane: &Plane, i: usize, name: &str) -> Markup {
+fn dashes(i: usize, x: f64, y: f64) -> Markup {
+    html! { line x1=(x) x2=(x + 24.0) y1=(y) y2=(y) stroke=(colour(i)) stroke-width="2" stroke-dasharray=(dash(i)) {} }
+}
+
+fn circles(plane: &Plane, i: usize, points: &[(f64, f64)]) -> Markup {
+    html! { @for &(x, y) in points { (circle(i, plane.x(x), plane.y(y))) } }
+}
+
+/// Points are told apart by being full or hollow as well as by their colours, and show through each other.
+fn circle(i: usize, x: f64, y: f64) -> Markup {
+    let full = if i.is_multiple_of(2) { "0.5" } else { "0" };
+    html! { circle cx=(x) cy=(y) r="4" fill=(colour(i)) fill-opacity=(full) stroke=(colour(i)) {} }
+}
+
+fn legend_entry(plane: &Plane, i: usize, name: &str, sample: impl Fn(f64, f64) -> Markup) -> Markup {
     let (x, y) = (plane.right + 12.0, plane.top + 10.0 + 20.0 * i as f64);
     html! {
-        line x1=(x) x2=(x + 24.0) y1=(y) y2=(y) stroke=(colour(i)) stroke-width="2" stroke-dasharray=(dash(i)) {}
+        (sample(x, y))
         text x=(x + 30.0) y=(y + 4.0) font-size="12" { (name) }
     }
 }

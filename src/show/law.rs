@@ -8,8 +8,26 @@ use crate::attribution::{Attribution, Completeness};
 pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
         Some(law) => format!("{}{}{}{}", sums(law), effort(attribution), verdict(law), worst(attribution)),
-        None => format!("Σ scores {}; {} promises no sum", signed(attribution.sum()), attribution.method),
+        None => {
+            let sum = signed(attribution.sum());
+            format!(
+                "Σ scores {sum}; {} promises no sum{}",
+                attribution.method,
+                held_out(attribution).unwrap_or_default()
+            )
+        }
     }
+}
+
+/// How well a surrogate ranks the masks that it was not fitted to, where that was measured.
+fn held_out(attribution: &Attribution) -> Option<String> {
+    let correlation: f64 = attribution.settings.get("held-out rank correlation")?.parse().ok()?;
+    let ranked = format!("; masks it was not fitted to are ranked with correlation {correlation:.2}").replace('-', "−");
+    let warning = match correlation >= 0.5 {
+        true => "",
+        false => " — do not believe these scores: draw more masks, or take coarser sources",
+    };
+    Some(ranked + warning)
 }
 
 fn sums(law: &Completeness) -> String {

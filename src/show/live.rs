@@ -1,10 +1,11 @@
 //! Charts as the plotly crate builds them, for JupyterLab's renderer.
 
-use plotly::common::{DashType, Line, Marker, Mode, Orientation, Title};
+use plotly::common::{DashType, Line, Marker, MarkerSymbol, Mode, Orientation, Title};
 use plotly::layout::{Axis, AxisType, Margin};
 use plotly::{Bar, Layout, Plot, Scatter};
 
 use super::chart::{Chart, Data, Series};
+use super::drawing::PALE;
 use super::palette::{SERIES, diverging, hex};
 
 /// The chart as a plotly plot.
@@ -12,8 +13,10 @@ pub(super) fn of(chart: &Chart) -> Plot {
     let mut plot = Plot::new();
     match &chart.data {
         Data::Curves(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(curve(chart, i, s))),
+        Data::Points(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(points(chart, i, s))),
         Data::Bars(bars) => plot.add_trace(bar(bars)),
     }
+    diagonal(chart).into_iter().for_each(|line| plot.add_trace(line));
     plot.set_layout(layout(chart));
     plot
 }
@@ -25,6 +28,21 @@ fn curve(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
     let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
     let line = Line::new().color(hex(SERIES[i % SERIES.len()])).dash(DASHES[i % DASHES.len()].clone());
     Scatter::new(x, y).name(&series.name).mode(Mode::LinesMarkers).line(line)
+}
+
+/// Circles, of every second series hollow.
+fn points(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
+    const SYMBOLS: [MarkerSymbol; 2] = [MarkerSymbol::Circle, MarkerSymbol::CircleOpen];
+    let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
+    let marker = Marker::new().color(hex(SERIES[i % SERIES.len()])).symbol(SYMBOLS[i % 2].clone()).size(8).opacity(0.7);
+    Scatter::new(x, y).name(&series.name).mode(Mode::Markers).marker(marker)
+}
+
+/// The line y = x over all that is drawn, if it was asked for.
+fn diagonal(chart: &Chart) -> Option<Box<Scatter<f64, f64>>> {
+    let ends = chart.ends()?;
+    let line = Line::new().color(PALE).width(1.0);
+    Some(Scatter::new(ends.to_vec(), ends.to_vec()).name("y = x").mode(Mode::Lines).line(line))
 }
 
 /// Bars at numbered rows, because labels may repeat.
@@ -41,7 +59,7 @@ fn layout(chart: &Chart) -> Layout {
     let axis = |label: &str| Axis::new().title(Title::with_text(label)).auto_margin(true);
     let layout = Layout::new().title(Title::with_text(&chart.title)).margin(Margin::new().bottom(50).top(50));
     match &chart.data {
-        Data::Curves(_) => {
+        Data::Curves(_) | Data::Points(_) => {
             let kind = || if chart.log { AxisType::Log } else { AxisType::Linear };
             layout.x_axis(axis(&chart.x).type_(kind())).y_axis(axis(&chart.y).type_(kind()))
         }

@@ -20,7 +20,9 @@ mod overlay;
 mod palette;
 mod picture;
 mod plot;
+mod running;
 mod strip;
+mod table;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -37,6 +39,7 @@ pub use mask::{min_max, red_mask};
 pub use matrix::Matrix;
 pub use overlay::Overlay;
 pub use strip::HeatStrip;
+pub use table::ScoreTable;
 
 use crate::{Error, Result};
 

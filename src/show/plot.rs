@@ -1,7 +1,8 @@
-//! Curves and bars, shown: alive in JupyterLab by plotly, everywhere else as a still picture.
+//! Curves, points and bars, shown: alive in JupyterLab by plotly, everywhere else as a still picture.
 
 use super::chart::{Chart, Data, Series};
 use super::{Show, drawing, live, picture, signed};
+use crate::agreement::rank_correlation;
 use crate::integrated_gradients::Convergence;
 
 impl Show for Convergence {
@@ -27,6 +28,7 @@ impl Show for Chart {
         let body: String = match &self.data {
             Data::Bars(bars) => bars.iter().map(|(label, value)| format!("{label:>16} {}\n", signed(*value))).collect(),
             Data::Curves(series) => series.iter().map(|series| curve_text(series, self.drawn(series))).collect(),
+            Data::Points(series) => series.iter().map(|series| points_text(series, self.drawn(series))).collect(),
         };
         format!("{}\n{body}{}", self.title, self.note)
     }
@@ -53,6 +55,18 @@ impl Show for Chart {
 fn curve_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
     let points: Vec<_> = points.map(|(x, y)| format!("{}: {}", short(x), short(y))).collect();
     format!("{:>16}  {}\n", series.name, points.join("  "))
+}
+
+/// How many points there are, where they lie, and whether y rises with x.
+fn points_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
+    let (x, y): (Vec<f64>, Vec<f64>) = points.unzip();
+    let correlation = rank_correlation(&x, &y).map_or(String::new(), |r| format!(", rank correlation {}", short(r)));
+    let range = |of: &[f64]| {
+        let (low, high) = of.iter().fold((f64::MAX, f64::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+        format!("from {} to {}", short(low), short(high))
+    };
+    let ranges = if x.is_empty() { String::new() } else { format!(", x {}, y {}", range(&x), range(&y)) };
+    format!("{:>16}  {} points{ranges}{correlation}\n", series.name, x.len())
 }
 
 /// Three significant digits at most, as short as they come.

@@ -1,17 +1,19 @@
-//! A text whose tokens are shaded by their scores.
+//! A text whose tokens or parts are shaded by their scores.
 
 use maud::{Markup, html};
 
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
+use super::running::running;
 use super::{Overlay, Panel, Show, beside, signed};
-use crate::attribution::Attribution;
+use crate::attribution::{Attribution, Features};
 use crate::model::text::Token;
 
 /// An attribution as running text: blue supports the target, orange and underlined speaks against it.
 ///
 /// The scale is drawn, and goes to the largest |score| among the tokens that are not special; special tokens are dimmed,
-/// but their scores are in the sum.
+/// but their scores are in the sum. Over parts of a text, such as the sources of a context, it is the text itself, with small
+/// numbers behind the parts that count.
 #[derive(Clone, Debug)]
 pub struct HeatStrip {
     attribution: Attribution,
@@ -19,7 +21,7 @@ pub struct HeatStrip {
 }
 
 impl HeatStrip {
-    /// The strip of an attribution over tokens or words.
+    /// The strip of an attribution over tokens, words or parts of a text.
     pub fn new(attribution: &Attribution) -> Self {
         Self { attribution: attribution.clone(), dim_special: true }
     }
@@ -52,6 +54,21 @@ impl HeatStrip {
         html! { span title=(note) style=(shade(score / scale)) { (name) } " " }
     }
 
+    fn spans(&self) -> bool {
+        matches!(self.attribution.features, Features::Spans { .. })
+    }
+
+    /// The tokens in a row, or the text that the parts stand in.
+    fn body(&self, scale: f64) -> Markup {
+        html! {
+            @if self.spans() { (running(&self.attribution, scale)) } @else {
+                div style="line-height: 2.2; font-size: 110%" {
+                    @for (token, score) in self.scored() { (self.token(token, score, scale)) }
+                }
+            }
+        }
+    }
+
     /// Five steps of colour from −scale to +scale.
     fn legend(&self, scale: f64) -> Markup {
         html! {
@@ -71,15 +88,19 @@ fn swatch(x: f64) -> Markup {
     html! { span style=(style) { "\u{a0}" } }
 }
 
-/// How a token of relative score x is drawn. Nearly nothing is left without a colour, so that it reads on any background.
+/// How a token of relative score x is drawn.
 fn shade(x: f64) -> String {
-    const BOX: &str = "padding: 0.15em 0.25em; border-radius: 3px; white-space: pre-wrap;";
+    format!("padding: 0.15em 0.25em; border-radius: 3px; white-space: pre-wrap;{}", ink(x))
+}
+
+/// The colours of a relative score. Nearly nothing is left without any, so that it reads on any background.
+pub(super) fn ink(x: f64) -> String {
     if x.abs() < 0.02 {
-        return BOX.into();
+        return String::new();
     }
     let colour = diverging(x);
     let sign = if x < 0.0 { " text-decoration: underline;" } else { "" };
-    format!("{BOX} background-color: {}; color: {};{sign}", hex(colour), text_on(colour))
+    format!(" background-color: {}; color: {};{sign}", hex(colour), text_on(colour))
 }
 
 impl Show for HeatStrip {
@@ -91,9 +112,7 @@ impl Show for HeatStrip {
         html! {
             div style="font-family: sans-serif; margin: 0.5em 0" {
                 div style="font-size: 90%" { b { (self.attribution.method) } ", " (self.attribution.target) }
-                div style="line-height: 2.2; font-size: 110%" {
-                    @for (token, score) in self.scored() { (self.token(token, score, scale)) }
-                }
+                (self.body(scale))
                 div { (self.legend(scale)) }
                 div style="font-size: 80%" { (law(&self.attribution)) }
             }
@@ -107,7 +126,11 @@ impl Show for HeatStrip {
         let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
         let scale = self.scale().max(a.scores.iter().map(|s| s.abs()).fold(0.0, f64::max));
         let row = |(name, score): (&String, &f64)| {
-            let row = format!("{name:>wide$} {:>10} {}", beside(*score, scale), bar(score / scale));
+            let (number, bar) = (beside(*score, scale), bar(score / scale));
+            let row = match self.spans() {
+                true => format!("{number:>10} {bar:<20} {name}"),
+                false => format!("{name:>wide$} {number:>10} {bar}"),
+            };
             format!("{}\n", row.trim_end())
         };
         let rows: String = names.iter().zip(&a.scores).take(MANY).map(row).collect();
@@ -118,10 +141,10 @@ impl Show for HeatStrip {
 }
 
 /// More rows than this are summed up.
-const MANY: usize = 200;
+pub(super) const MANY: usize = 200;
 
 /// Twenty eighths of a bar: solid for supporting, hollow for opposing.
-fn bar(share: f64) -> String {
+pub(super) fn bar(share: f64) -> String {
     let length = (share.abs() * 20.0).round() as usize;
     if share < 0.0 { "░".repeat(length) } else { "█".repeat(length) }
 }
