@@ -4,6 +4,7 @@
 
 mod attention_rollout;
 mod bert_sentiment;
+mod context_cite;
 mod inside_llama;
 mod integrated_gradients;
 mod llm_attribution;
@@ -14,6 +15,7 @@ use maud::html;
 
 pub use attention_rollout::{class_row, rollout, rollout_looks_elsewhere};
 pub use bert_sentiment::{leave_one_out, turning_word, words};
+pub use context_cite::{borrowed, gone_together, span_log_odds};
 pub use inside_llama::{head_that_looks, parting_prompt, words_zeroed};
 pub use integrated_gradients::{corner_path, middle_rule, one_sided_baseline};
 pub use llm_attribution::{plays_chess, rather_than, removed};

@@ -333,3 +333,58 @@ fn language_prior() {
     fails(check::language_prior("What colour is the sea?"), "to one picture and");
     passes(check::language_prior("What colour is a banana?"));
 }
+
+#[test]
+fn span_log_odds() {
+    let naive = |ln_p: &[f64]| {
+        let p = ln_p.iter().sum::<f64>().exp();
+        (p / (1.0 - p)).ln()
+    };
+    let precise = |ln_p: &[f64]| {
+        let l: f64 = ln_p.iter().sum();
+        l - (-l.exp_m1()).ln()
+    };
+    fails(check::span_log_odds(naive), "got inf");
+    passes(check::span_log_odds(precise));
+    fails(check::span_log_odds(|ln_p| ln_p.iter().sum()), "I expected -1.098612, got -1.386294");
+    fails(check::span_log_odds(|ln_p| ln_p.iter().map(|l| precise(&[*l])).sum()), "I expected -1.098612, got 0");
+    fails(check::span_log_odds(|ln_p| precise(ln_p).min(37.0)), "I expected 44.95");
+}
+
+/// How much less a span is likely without some sources: one at a time, or all of them together.
+fn summed(cited: &ContextCite, span: std::ops::Range<usize>, gone: &[usize]) -> Result<f64> {
+    let alone = cited.leave_one_out(span)?;
+    Ok(gone.iter().map(|source| alone.scores[*source]).sum())
+}
+
+fn together(cited: &ContextCite, span: std::ops::Range<usize>, gone: &[usize]) -> Result<f64> {
+    let f = cited.outputs(span)?;
+    let row = |gone: &[usize]| {
+        let keep: Vec<bool> = (0..cited.sources().len()).map(|source| !gone.contains(&source)).collect();
+        cited.masks().rows().iter().position(|row| *row == keep).unwrap()
+    };
+    Ok(f[row(&[])] - f[row(gone)])
+}
+
+#[test]
+fn gone_together() {
+    fails(check::gone_together(summed), "Dropped one at a time, sources [1, 3] cost");
+    passes(check::gone_together(together));
+    fails(check::gone_together(|cited, span, gone| Ok(-together(cited, span, gone)?)), "other way round");
+    fails(
+        check::gone_together(|cited, span, gone| together(cited, span, &gone[..gone.len().min(1)])),
+        "Without sources",
+    );
+    fails(check::gone_together(|cited, _, gone| together(cited, 0..99, gone)), "error");
+}
+
+#[test]
+fn borrowed() {
+    fails(check::borrowed("Where is the lamp?"), "support begins at ln 10");
+    fails(check::borrowed("What does Anna play?"), "Anna is who or what you asked about");
+    fails(check::borrowed("What does Nina keep?"), "the chapter's own examples");
+    fails(check::borrowed("How much does the lamp cost?"), "the chapter's own examples");
+    fails(check::borrowed("When was Tom born?"), "rests on no sentence");
+    passes(check::borrowed("What does Nina play?"));
+    passes(check::borrowed("What does Tom play?"));
+}
