@@ -23,9 +23,9 @@ pub struct Passes {
 }
 
 impl Passes {
-    /// Every context read anew, as the method has it, up to 16 at a time.
+    /// Every context read anew, as the method has it, up to 32 at a time.
     pub fn exact() -> Self {
-        Self { batch: 16, checked: None }
+        Self { batch: 32, checked: None }
     }
 
     /// The whole context is read once; for each mask the question and the answer are read after it, seeing of it only the tokens
@@ -45,7 +45,7 @@ impl Passes {
 
     pub(super) fn check(&self, masks: &Masks) -> Result<()> {
         match self.checked {
-            _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 16 are usual")),
+            _ if self.batch == 0 => Err(Error::argument("a batch holds at least one prompt: 32 are usual")),
             Some(few @ 1..3) => Err(Error::argument(format!(
                 "{few} masks asked exactly as well tell nothing of how far `fast` may be believed: try 8, or 0 to go unchecked"
             ))),

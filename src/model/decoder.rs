@@ -301,7 +301,7 @@ impl CausalLm {
         }
         fit(longest + ids.len(), self.0.config.positions())?;
         if self.embed_ids(&ids[..1])?.device().is_cpu() {
-            return self.follow_in_turn(prompts, &ids[..ids.len() - 1], ids.len(), tail);
+            return self.follow_each_alone(prompts, &ids[..ids.len() - 1], ids.len(), &tail);
         }
         let row = |prompt: &Vec<u32>| {
             let mut row = [prompt, &ids[..ids.len() - 1]].concat();

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 
 use super::CausalLm;
 use crate::model::blocks::{Chain, Position, Setting, Stage};
@@ -136,16 +137,24 @@ impl CausalLm {
         self.blocks_at(&x, &past.seen_by(seen), &starts, ids.len(), self.to_logits(), &mut Clear)
     }
 
-    /// `tail` of the last block's output at the last `count` tokens of each prompt followed by `rest`. One prompt goes after the
-    /// other, and of each only what follows its common beginning with the one before is computed: prompts in the order of
-    /// their words share most.
-    pub(crate) fn follow_in_turn(
+    /// `tail` of the last block's output at the last `count` tokens of each prompt followed by `rest`: the prompts shared out over
+    /// the cores, as many neighbours to each.
+    pub(crate) fn follow_each_alone(
         &self,
         prompts: &[Vec<u32>],
         rest: &[u32],
         count: usize,
-        tail: Vec<Stage>,
+        tail: &[Stage],
     ) -> Result<Tensor> {
+        let neighbours = prompts.par_chunks(prompts.len().div_ceil(rayon::current_num_threads()));
+        let outcomes =
+            neighbours.map(|some| self.follow_in_turn(some, rest, count, tail)).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outcomes, 0)?)
+    }
+
+    /// One prompt after the other; of each, only what follows its common beginning with the one before is computed: prompts in
+    /// the order of their words share most.
+    fn follow_in_turn(&self, prompts: &[Vec<u32>], rest: &[u32], count: usize, tail: &[Stage]) -> Result<Tensor> {
         let (mut before, mut past) = (Vec::new(), Past::default());
         let mut outcomes = Vec::with_capacity(prompts.len());
         for prompt in prompts {
@@ -154,7 +163,7 @@ impl CausalLm {
             let (known, mut record) = (alike.min(ids.len() - count), self.record_tokens());
             let x = self.embed_ids(&ids[known..])?.unsqueeze(0)?;
             past = past.first(known)?;
-            outcomes.push(self.blocks_at(&x, &past, &[x.dim(1)? - count], count, tail.clone(), &mut record)?);
+            outcomes.push(self.blocks_at(&x, &past, &[x.dim(1)? - count], count, tail.to_vec(), &mut record)?);
             past = past.and(&record, self.layers())?;
             before = ids;
         }
