@@ -47,6 +47,7 @@
 
 mod ablation;
 mod agreement;
+mod attcat;
 mod attention_flow;
 mod attention_gradients;
 mod attribution;
@@ -56,10 +57,14 @@ pub mod check;
 mod context_cite;
 mod error;
 pub mod faithfulness;
+mod full_grad;
 mod grad;
+mod grad_cam;
 mod integrated_gradients;
 pub mod kernel;
 mod lasso;
+mod layer_gradients;
+mod le_grad;
 mod lime;
 pub mod model;
 mod outcomes;
@@ -78,6 +83,7 @@ pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
 pub use agreement::rank_correlation;
+pub use attcat::attcat;
 pub use attention_flow::{attention_flow, attention_flow_row};
 pub use attention_gradients::{AttentionGradients, attention_gradients, gae, gae_normalised, gradient_rollout};
 pub use attribution::{Attribution, Completeness, Features, Output};
@@ -88,8 +94,12 @@ pub use context_cite::{
     token_log_odds,
 };
 pub use error::{Error, Result};
+pub use full_grad::{full_grad, full_grad_plus, full_grad_plus_normalised, skip_plus};
 pub use grad::{grad_at, grad_check, jacobian_at};
+pub use grad_cam::{grad_cam_plus, hires_cam, x_grad_cam_plus};
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
+pub use layer_gradients::{LayerGradients, layer_gradients};
+pub use le_grad::le_grad;
 pub use lime::{Lime, lime};
 pub use path::{Quadrature, interpolate, riemann_sum};
 pub use resample::{Interpolation, resample};
@@ -106,8 +116,8 @@ pub mod prelude {
     pub use crate::model::parts::{Field, Parts};
     pub use crate::model::text::{Continuation, Text, Token};
     pub use crate::model::{
-        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision,
-        VisualPrompt, Vit, Vlm,
+        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Product, Prompts, Rule, Rules,
+        Sampling, Vision, VisualPrompt, Vit, Vlm,
     };
     pub use crate::show::{Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, Series, Show};
     pub use crate::zoo::{
@@ -115,13 +125,15 @@ pub mod prelude {
     };
     pub use crate::{
         AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, ContextCite, Convergence, Error,
-        Features, Groups, HeadFusion, Interpolation, Lime, Masks, Noise, Output, Permutations, Quadrature, Result,
-        Rollout, Sources, Steps, Surrogate, Target, ablate, attention_flow, attention_flow_row, attention_gradients,
-        causal_rollout, context_prompt, convergence, draw_masks, embedding_sensitivity, feature_ablation,
-        fit_context_surrogate, gae, gae_normalised, grad_at, grad_check, gradient, gradient_rollout, gradient_x_input,
-        integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, occlusion, rank_correlation, resample,
-        riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling, shapley_values,
-        smooth_grad, smooth_grad_squared, span_logit, superpixels, token_log_odds, var_grad,
+        Features, Groups, HeadFusion, Interpolation, LayerGradients, Lime, Masks, Noise, Output, Permutations,
+        Quadrature, Result, Rollout, Sources, Steps, Surrogate, Target, ablate, attcat, attention_flow,
+        attention_flow_row, attention_gradients, causal_rollout, context_prompt, convergence, draw_masks,
+        embedding_sensitivity, feature_ablation, fit_context_surrogate, full_grad, full_grad_plus,
+        full_grad_plus_normalised, gae, gae_normalised, grad_at, grad_cam_plus, grad_check, gradient, gradient_rollout,
+        gradient_x_input, hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients,
+        le_grad, lime, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels,
+        rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared, span_logit,
+        superpixels, token_log_odds, var_grad, x_grad_cam_plus,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -21,6 +21,7 @@ use super::embedding::{Baseline, Embedding};
 use super::encoder::Qkv;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::parts::Parts;
+use super::rules::Rules;
 use super::text::{Continuation, Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::{finite, numbers};
@@ -43,6 +44,7 @@ use candle_core::{D, DType, IndexOp, Tensor};
 #[derive(Clone)]
 pub struct CausalLm(Arc<Model>);
 
+#[derive(Clone)]
 struct Model {
     name: String,
     kind: String,
@@ -55,9 +57,11 @@ struct Model {
     vocabulary: Linear,
     end_of_text: Vec<u32>,
     bytes: usize,
+    rules: Rules,
 }
 
 /// x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)).
+#[derive(Clone)]
 struct Block {
     attention: Chain,
     feed_forward: Chain,
@@ -123,12 +127,23 @@ impl CausalLm {
             end_of_text: end_of_text(checkpoint, &config, &tokenizer)?,
             tokenizer,
             bytes: 0,
+            rules: Rules::exact(),
             words,
             config,
         };
         let bytes = model.blocks.iter().map(|b| b.attention.bytes() + b.feed_forward.bytes()).sum::<usize>();
         let bytes = bytes + model.words.bytes() + if tied { 0 } else { model.vocabulary.bytes() };
         Ok(Self(Arc::new(Model { bytes, ..model })))
+    }
+
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let under = |block: &Block| Block {
+            attention: block.attention.under(rules),
+            feed_forward: block.feed_forward.under(rules),
+        };
+        Self(Arc::new(Model { blocks: self.0.blocks.iter().map(under).collect(), rules, ..(*self.0).clone() }))
     }
 
     /// A prompt as the model reads it, with the tokens that its tokenizer puts in front.
@@ -232,7 +247,7 @@ impl CausalLm {
         check_layers(hook, self.layers())?;
         let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
         let hidden = self.blocks(x, &Past::default(), hook)?;
-        Chain::new(self.to_logits()).forward(&hidden, None, &mut Clear)
+        self.read_out(&hidden)
     }
 
     /// Embeddings `(n,t,c)` of n variants of a prompt → ln p of each token of its continuation, given those before,
@@ -360,6 +375,11 @@ impl CausalLm {
         vec![Stage::RmsNorm(self.0.norm.clone()), Stage::Linear(self.0.vocabulary.clone())]
     }
 
+    /// The logits at every place of the last block's output, `(n,t,c) → (n,t,v)`.
+    pub(super) fn read_out(&self, hidden: &Tensor) -> Result<Tensor> {
+        Chain::new(self.to_logits()).under(self.0.rules).forward(hidden, None, &mut Clear)
+    }
+
     /// The same, and the log-probability of each token of a continuation.
     pub(super) fn to_log_probs(&self, said: &Continuation) -> Vec<Stage> {
         let mut tail = self.to_logits();
@@ -483,10 +503,15 @@ fn block(weights: &Weights, names: &Names, config: &Config, rope: &Stage, l: usi
     Ok(Block {
         attention: Chain::new(vec![
             Stage::At(Site::ResidPre(l)),
+            Stage::At(Site::AttnBias(l)),
             Stage::Residual(part.attention(rope)?),
             Stage::At(Site::ResidMid(l)),
         ]),
-        feed_forward: Chain::new(vec![Stage::Residual(part.feed_forward()?), Stage::At(Site::ResidPost(l))]),
+        feed_forward: Chain::new(vec![
+            Stage::At(Site::MlpBias(l)),
+            Stage::Residual(part.feed_forward()?),
+            Stage::At(Site::ResidPost(l)),
+        ]),
     })
 }
 
