@@ -5,11 +5,14 @@ use std::path::Path;
 
 use pellucid::prelude::*;
 
-/// A model that is to be explained, and a number that it says, as a function of rules and a hook.
+/// A number that a model says, walked back by rules and seen by a hook.
+type Says = dyn Fn(Rules, &mut dyn Hook) -> Result<Tensor>;
+
+/// A model that is to be explained.
 struct Case {
     name: String,
     layers: usize,
-    says: Box<dyn Fn(Rules, &mut dyn Hook) -> Result<Tensor>>,
+    says: Box<Says>,
 }
 
 impl Case {
@@ -342,39 +345,57 @@ fn rules_have_names() {
     }
 }
 
-/// At the last layer of a model that reads the mean of all tokens, LeGrad is the positive part of the gradient of attention; at
-/// the first, that of the model whose later layers are left out.
+/// LeGrad by central differences: a weight of a pattern is moved, and the mean of what the layer leaves goes on to the head.
 #[test]
-fn le_grad_is_the_gradient_of_attention_as_if_the_model_ended_there() -> Result<()> {
-    let vit = Vit::load_with(&folder("timm_siglip"), &double())?;
-    let (x, depth) = (pixels(&vit)?, vit.layers());
+fn le_grad_is_the_slope_of_what_the_model_would_say_if_it_ended_there() -> Result<()> {
+    const STEP: f64 = 1e-5;
+    let vit = Vit::load_with(&folder("timm_odd"), &double())?;
+    let (x, depth, key) = (pixels(&vit)?, vit.layers(), 3);
     let f = |hook: &mut dyn Hook| Target::Logit(1).of(&vit.logits_hooked(&x, hook)?);
-    let positive = |gradient: &Tensor| gradient.relu()?.mean((1, 2))?.squeeze(0)?.to_vec1::<f64>();
-    let expected = positive(&attention_gradients(f, depth)?.gradients[depth - 1])?;
-    let got = le_grad(f, depth, depth - 1..depth)?.scores;
-    assert!(got.iter().zip(&expected).all(|(got, expected)| (got - expected).abs() < 1e-12));
-    assert!(got.iter().any(|score| *score > 0.0));
-
-    let early = le_grad(f, depth, 0..1)?.scores;
-    let both = le_grad(f, depth, 0..depth)?.scores;
-    assert!(depth == 2 && both.iter().zip(early.iter().zip(&got)).all(|(sum, (a, b))| (sum - a - b).abs() < 1e-12));
-    // what later layers do has no say: without them, and with other inputs, the first says the same
-    let blind = |hook: &mut dyn Hook| f(&mut Without(Site::MlpOut(1), hook));
-    assert_eq!(le_grad(blind, depth, 0..1)?.scores, early);
-    assert_ne!(le_grad(blind, depth, 1..2)?.scores, got);
+    for layer in 0..depth {
+        let says = |head: usize, query: usize, by: f64| -> Result<f64> {
+            let mut moved = Moved { layer, last: depth - 1, weight: [head, query, key], by, left: None };
+            Ok(f(&mut moved)?.to_vec1::<f64>()?[0])
+        };
+        let [_, heads, queries, _] = *vit.attention_to(&x)?[0].dims() else { return Err(Error::EmptyText) };
+        let mut expected = 0.0;
+        for (head, query) in (0..heads).flat_map(|head| (0..queries).map(move |query| (head, query))) {
+            expected += ((says(head, query, STEP)? - says(head, query, -STEP)?) / (2.0 * STEP)).max(0.0);
+        }
+        let got = le_grad(f, depth, layer..layer + 1)?.scores[key];
+        let expected = expected / (heads * queries) as f64;
+        assert!((got - expected).abs() < 1e-8 && expected > 1e-6, "layer {layer}: {got} instead of {expected}");
+    }
+    let sum = |layers: std::ops::Range<usize>| -> Result<f64> { Ok(le_grad(f, depth, layers)?.sum()) };
+    assert!((sum(0..depth)? - sum(0..1)? - sum(1..depth)?).abs() < 1e-12);
     assert!(le_grad(f, depth, 1..1).is_err() && le_grad(f, depth, 0..depth + 1).is_err());
     Ok(())
 }
 
-/// What another hook does, with zeros at one site.
-struct Without<'a>(Site, &'a mut dyn Hook);
+/// A weight of one pattern moved, and the mean of what its layer leaves in place of what the last one does.
+struct Moved {
+    layer: usize,
+    last: usize,
+    weight: [usize; 3],
+    by: f64,
+    left: Option<Tensor>,
+}
 
-impl Hook for Without<'_> {
+impl Hook for Moved {
     fn sites(&self) -> Vec<Site> {
-        [self.1.sites(), vec![self.0]].concat()
+        vec![Site::Pattern(self.layer), Site::ResidPost(self.layer), Site::ResidPost(self.last)]
     }
 
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
-        if site == self.0 { Ok(x.zeros_like()?) } else { self.1.at(site, x) }
+        if site == Site::Pattern(self.layer) {
+            let [head, query, key] = self.weight;
+            let place = [0..1, head..head + 1, query..query + 1, key..key + 1];
+            let there = x.i((0, head, query, key))?.to_scalar::<f64>()?;
+            return Ok(x.slice_assign(&place, &Tensor::full(there + self.by, (1, 1, 1, 1), &Device::Cpu)?)?);
+        }
+        if site == Site::ResidPost(self.layer) {
+            self.left = Some(x.mean_keepdim(1)?.broadcast_as(x.shape())?.contiguous()?);
+        }
+        Ok(self.left.clone().filter(|_| site == Site::ResidPost(self.last)).unwrap_or(x))
     }
 }
