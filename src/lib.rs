@@ -20,8 +20,8 @@
 //! # The way the data walks
 //!
 //! ```text
-//! text ──read──▶ tokens ──embed──▶ x ──forward, seen by Hooks──▶ logits ──Target──▶ f(x)
-//!                                  │                                                │
+//! text ──read──▶ tokens ──embed──▶ x ──forward under Rules, seen by Hooks──▶ logits ──Target──▶ f(x)
+//!                                  │                                                            │
 //!   Attribution + Completeness ◀── a method: interpolate, grad_at, riemann_sum, ablate, …
 //!                  │
 //!                Show ──▶ HTML and charts in the notebook, text in the terminal, JSON on disk
@@ -60,6 +60,7 @@ pub mod faithfulness;
 mod full_grad;
 mod grad;
 mod grad_cam;
+mod grad_eclip;
 mod integrated_gradients;
 pub mod kernel;
 mod lasso;
@@ -97,6 +98,7 @@ pub use error::{Error, Result};
 pub use full_grad::{full_grad, full_grad_plus, full_grad_plus_normalised, skip_plus};
 pub use grad::{grad_at, grad_check, jacobian_at};
 pub use grad_cam::{grad_cam_plus, hires_cam, x_grad_cam_plus};
+pub use grad_eclip::grad_eclip;
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
 pub use layer_gradients::{LayerGradients, layer_gradients};
 pub use le_grad::le_grad;
@@ -129,11 +131,11 @@ pub mod prelude {
         Quadrature, Result, Rollout, Sources, Steps, Surrogate, Target, ablate, attcat, attention_flow,
         attention_flow_row, attention_gradients, causal_rollout, context_prompt, convergence, draw_masks,
         embedding_sensitivity, feature_ablation, fit_context_surrogate, full_grad, full_grad_plus,
-        full_grad_plus_normalised, gae, gae_normalised, grad_at, grad_cam_plus, grad_check, gradient, gradient_rollout,
-        gradient_x_input, hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients,
-        le_grad, lime, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels,
-        rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared, span_logit,
-        superpixels, token_log_odds, var_grad, x_grad_cam_plus,
+        full_grad_plus_normalised, gae, gae_normalised, grad_at, grad_cam_plus, grad_check, grad_eclip, gradient,
+        gradient_rollout, gradient_x_input, hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap,
+        layer_gradients, le_grad, lime, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads,
+        rollout_levels, rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared,
+        span_logit, superpixels, token_log_odds, var_grad, x_grad_cam_plus,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -45,11 +45,8 @@ fn bert() -> Result<Case> {
 fn decoder(source: &str) -> Result<Case> {
     let llm = CausalLm::load_with(source, &double())?;
     let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
-    let (x, last) = (llm.embed(&prompt)?.unsqueeze(0)?, prompt.len() - 1);
-    let target = Target::Contrast(7, 3);
-    Ok(Case::new(source, llm.layers(), move |rules, hook| {
-        target.of(&llm.under(rules).logits_hooked(&x, hook)?.i((.., last))?)
-    }))
+    let (x, target) = (llm.embed(&prompt)?.unsqueeze(0)?, Target::Contrast(7, 3));
+    Ok(Case::new(source, llm.layers(), move |rules, hook| target.of(&llm.under(rules).next_logits_hooked(&x, hook)?)))
 }
 
 /// Seeded pixels of the size a model reads, `(1,3,h,w)`.
@@ -340,7 +337,14 @@ fn rules_have_names() {
     assert_eq!(Rules::libragrad().to_string(), "LibraGrad");
     assert!(Rules::libragrad().without(Rule::Norm).to_string().contains("norm: Exact"));
     assert_eq!(Rules::default(), Rules::exact());
-    for name in ["norm.bias", "head.bias", "blocks.3.attn.bias", "blocks.3.attn.mix.bias", "blocks.3.mlp.bias"] {
+    for name in [
+        "norm.bias",
+        "blocks.3.attn.z",
+        "head.bias",
+        "blocks.3.attn.bias",
+        "blocks.3.attn.mix.bias",
+        "blocks.3.mlp.bias",
+    ] {
         assert_eq!(name.parse::<Site>().map(|site| site.to_string()).unwrap_or_default(), name);
     }
 }
@@ -398,4 +402,37 @@ impl Hook for Moved {
         }
         Ok(self.left.clone().filter(|_| site == Site::ResidPost(self.last)).unwrap_or(x))
     }
+}
+
+/// Grad-ECLIP by hand, from what the last attention reads and the gradient of what it makes.
+#[test]
+fn grad_eclip_is_what_its_equation_says() -> Result<()> {
+    let vit = Vit::load_with(&folder("timm_odd"), &double())?;
+    let (x, layer) = (pixels(&vit)?, vit.layers() - 1);
+    let f = |hook: &mut dyn Hook| Target::Logit(1).of(&vit.logits_hooked(&x, hook)?);
+    let (mut record, mut tap) = (Record::new(&[Site::Qkv(layer)]), Tap::new(&[Site::Z(layer)]));
+    f(&mut record)?;
+    let slope = tap_of(&f, &mut tap, Site::Z(layer))?.i((0, 0))?.to_vec1::<f64>()?;
+    let rows = record.get(Site::Qkv(layer))?.squeeze(0)?.to_vec2::<f64>()?;
+    let c = slope.len();
+    let product = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
+    let cosine = |row: &Vec<f64>| {
+        let (query, key) = (&rows[0][..c], &row[c..2 * c]);
+        product(query, key) / (product(query, query) * product(key, key)).sqrt()
+    };
+    let cosines: Vec<f64> = rows[1..].iter().map(cosine).collect();
+    let (least, greatest) = cosines.iter().fold((1.0, -1.0), |(a, b): (f64, f64), &c| (a.min(c), b.max(c)));
+    let got = grad_eclip(f, layer, 0)?.scores;
+    for ((row, cosine), got) in rows[1..].iter().zip(&cosines).zip(&got[1..]) {
+        let expected = product(&slope, &row[2 * c..]) * (cosine - least) / (greatest - least);
+        assert!((got - expected.max(0.0)).abs() < 1e-12, "{got} is not {expected}");
+    }
+    assert!(got[0] == 0.0 && got.iter().any(|score| *score > 0.0));
+    assert!(grad_eclip(f, layer, 99).is_err() && grad_eclip(f, 99, 0).is_err());
+    Ok(())
+}
+
+fn tap_of(f: &dyn Fn(&mut dyn Hook) -> Result<Tensor>, tap: &mut Tap, site: Site) -> Result<Tensor> {
+    let grads = f(tap)?.sum_all()?.backward()?;
+    tap.grad(&grads, site)
 }

@@ -332,6 +332,7 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
             Stage::Linear(Linear::stacked(&qkv)?),
             Stage::At(Site::Qkv(l)),
             Stage::Attention(Attention::new(config.num_attention_heads)?, Site::Pattern(l)),
+            Stage::At(Site::Z(l)),
             Stage::Linear(linear("attention.output.dense", c, c)?),
             Stage::At(Site::AttnOut(l)),
         ]),

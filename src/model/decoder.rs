@@ -243,11 +243,33 @@ impl CausalLm {
     ///
     /// Errors: also a site in a layer that does not exist.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.read_out(&self.hidden_hooked(x, hook)?)
+    }
+
+    /// The same for the next token alone, `(n,v)`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?.under(Rules::libragrad());
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let said = Target::Logit(llm.continuation(&prompt, " painting")?.ids()[0] as usize);
+    /// let x = llm.embed(&prompt)?.unsqueeze(0)?;
+    /// let layers = layer_gradients(|hook| said.of(&llm.next_logits_hooked(&x, hook)?), llm.layers())?;
+    /// let why = full_grad_plus_normalised(&layers)?.over(&prompt)?;
+    /// assert!(why.completeness.unwrap().relative_gap < 1e-3);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn next_logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let hidden = self.hidden_hooked(x, hook)?;
+        Ok(self.read_out(&hidden.narrow(1, hidden.dim(1)? - 1, 1)?)?.squeeze(1)?)
+    }
+
+    /// Token embeddings `(n,t,c)` → the last block's output, `(n,t,c)`.
+    fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.check(x)?;
         check_layers(hook, self.layers())?;
         let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
-        let hidden = self.blocks(x, &Past::default(), hook)?;
-        self.read_out(&hidden)
+        self.blocks(x, &Past::default(), hook)
     }
 
     /// Embeddings `(n,t,c)` of n variants of a prompt → ln p of each token of its continuation, given those before,
@@ -528,6 +550,7 @@ impl Part<'_> {
             rope.clone(),
             Stage::At(Site::Qkv(l)),
             Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
+            Stage::At(Site::Z(l)),
             Stage::Linear(self.linear(self.names.out, heads * d, c)?),
             Stage::At(Site::AttnOut(l)),
         ]);

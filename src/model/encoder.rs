@@ -159,6 +159,7 @@ impl Part<'_> {
                 Stage::Linear(self.qkv()?),
                 Stage::At(Site::Qkv(l)),
                 Stage::Attention(attention, Site::Pattern(l)),
+                Stage::At(Site::Z(l)),
                 Stage::Linear(self.scaled(self.linear(self.names.out, c, c)?, self.names.scales[0])?),
                 Stage::At(Site::AttnOut(l)),
             ]),

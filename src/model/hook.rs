@@ -22,6 +22,8 @@ pub enum Site {
     Qkv(usize),
     /// `blocks.L.attn.pattern`: the attention pattern, `(n,h,t,t)`, rows sum to one.
     Pattern(usize),
+    /// `blocks.L.attn.z`: A·V of all heads side by side, before their projection, `(n,t,h·d)`.
+    Z(usize),
     /// `blocks.L.attn.out`: what attention adds to the residual stream, `(n,t,c)`.
     AttnOut(usize),
     /// `blocks.L.resid_mid`: between attention and the feed-forward network, `(n,t,c)`.
@@ -50,7 +52,7 @@ impl Site {
         match self {
             Self::Embed | Self::NormBias | Self::HeadBias => None,
             Self::AttnBias(l) | Self::MixBias(l) | Self::MlpBias(l) => Some(l),
-            Self::ResidPre(l) | Self::Qkv(l) | Self::Pattern(l) | Self::AttnOut(l) => Some(l),
+            Self::ResidPre(l) | Self::Qkv(l) | Self::Pattern(l) | Self::Z(l) | Self::AttnOut(l) => Some(l),
             Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => Some(l),
         }
     }
@@ -74,6 +76,7 @@ impl fmt::Display for Site {
             Self::ResidPre(l) => write!(f, "blocks.{l}.resid_pre"),
             Self::Qkv(l) => write!(f, "blocks.{l}.attn.qkv"),
             Self::Pattern(l) => write!(f, "blocks.{l}.attn.pattern"),
+            Self::Z(l) => write!(f, "blocks.{l}.attn.z"),
             Self::AttnOut(l) => write!(f, "blocks.{l}.attn.out"),
             Self::ResidMid(l) => write!(f, "blocks.{l}.resid_mid"),
             Self::MlpOut(l) => write!(f, "blocks.{l}.mlp.out"),
@@ -101,7 +104,7 @@ impl FromStr for Site {
         let layer = layer.parse().map_err(|_| unknown())?;
         let kinds =
             [Self::ResidPre, Self::Qkv, Self::Pattern, Self::AttnOut, Self::ResidMid, Self::MlpOut, Self::ResidPost];
-        let kinds = kinds.into_iter().chain([Self::AttnBias, Self::MixBias, Self::MlpBias]);
+        let kinds = kinds.into_iter().chain([Self::Z, Self::AttnBias, Self::MixBias, Self::MlpBias]);
         let same = |site: &Site| site.to_string() == format!("blocks.{layer}.{rest}");
         kinds.map(|kind: fn(usize) -> Self| kind(layer)).find(same).ok_or_else(unknown)
     }
