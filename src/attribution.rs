@@ -149,9 +149,9 @@ impl Features {
 /// The completeness axiom, f(x) − f(x′) = Σ scores (Sundararajan et al. 2017, proposition 1), and by how much it was missed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completeness {
-    /// f(x) − f(x′), in the target's unit.
+    /// f(x) − f(x′), in the target's unit; f(x) by itself for methods without a baseline.
     pub promised: f64,
-    /// Σ scores.
+    /// Σ scores, and what belongs to no feature.
     pub got: f64,
     /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that.
     pub relative_gap: f64,
@@ -162,6 +162,13 @@ pub struct Completeness {
     pub steps: usize,
     /// The relative gap that was asked for, if one was.
     pub tolerance: Option<f64>,
+    /// What belongs to no feature and yet counts: the relevance of biases that are added when tokens have become one vector.
+    #[serde(default, skip_serializing_if = "is_nil")]
+    pub unattributed: f64,
+}
+
+fn is_nil(x: &f64) -> bool {
+    *x == 0.0
 }
 
 impl Completeness {
@@ -171,7 +178,13 @@ impl Completeness {
         let sizes = ends.0.abs() + ends.1.abs() + scores.iter().map(|s| s.abs()).sum::<f64>();
         let rounding_floor = epsilon(dtype) * (steps as f64).sqrt() * sizes;
         let relative_gap = relative(got - promised, promised, epsilon(dtype) * (ends.0.abs() + ends.1.abs()));
-        Self { promised, got, relative_gap, rounding_floor, steps, tolerance }
+        Self { promised, got, relative_gap, rounding_floor, steps, tolerance, unattributed: 0.0 }
+    }
+
+    /// From a number, and scores that are to sum to it together with what belongs to no feature.
+    pub(crate) fn of_sum(output: f64, scores: &[f64], unattributed: f64, dtype: DType) -> Self {
+        let all = [scores, &[unattributed]].concat();
+        Self { unattributed, ..Self::new((output, 0.0), &all, dtype, 1, None) }
     }
 
     /// The law of the sum of two targets with the same steps.
@@ -179,7 +192,8 @@ impl Completeness {
         let (promised, got) = (self.promised + other.promised, self.got + other.got);
         let rounding_floor = self.rounding_floor + other.rounding_floor;
         let relative_gap = relative(got - promised, promised, rounding_floor);
-        Self { promised, got, rounding_floor, relative_gap, ..*self }
+        let unattributed = self.unattributed + other.unattributed;
+        Self { promised, got, rounding_floor, relative_gap, unattributed, ..*self }
     }
 
     /// Σ scores − (f(x) − f(x′)): Captum's convergence delta, with its sign.

@@ -20,8 +20,8 @@
 //! # The way the data walks
 //!
 //! ```text
-//! text ──read──▶ tokens ──embed──▶ x ──forward, seen by Hooks──▶ logits ──Target──▶ f(x)
-//!                                  │                                                │
+//! text ──read──▶ tokens ──embed──▶ x ──forward under Rules, seen by Hooks──▶ logits ──Target──▶ f(x)
+//!                                  │                                                            │
 //!   Attribution + Completeness ◀── a method: interpolate, grad_at, riemann_sum, ablate, …
 //!                  │
 //!                Show ──▶ HTML and charts in the notebook, text in the terminal, JSON on disk
@@ -47,6 +47,7 @@
 
 mod ablation;
 mod agreement;
+mod attcat;
 mod attention_flow;
 mod attention_gradients;
 mod attribution;
@@ -56,10 +57,15 @@ pub mod check;
 mod context_cite;
 mod error;
 pub mod faithfulness;
+mod full_grad;
 mod grad;
+mod grad_cam;
+mod grad_eclip;
 mod integrated_gradients;
 pub mod kernel;
 mod lasso;
+mod layer_gradients;
+mod le_grad;
 mod lime;
 pub mod model;
 mod outcomes;
@@ -78,6 +84,7 @@ pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
 pub use agreement::rank_correlation;
+pub use attcat::attcat;
 pub use attention_flow::{attention_flow, attention_flow_row};
 pub use attention_gradients::{AttentionGradients, attention_gradients, gae, gae_normalised, gradient_rollout};
 pub use attribution::{Attribution, Completeness, Features, Output};
@@ -89,8 +96,13 @@ pub use context_cite::{
     span_logit, token_log_odds, verify,
 };
 pub use error::{Error, Result};
+pub use full_grad::{full_grad, full_grad_plus, full_grad_plus_normalised, skip_plus};
 pub use grad::{grad_at, grad_check, jacobian_at};
+pub use grad_cam::{grad_cam_plus, hires_cam, x_grad_cam_plus};
+pub use grad_eclip::grad_eclip;
 pub use integrated_gradients::{Convergence, Steps, convergence, integrated_gradients};
+pub use layer_gradients::{LayerGradients, layer_gradients};
+pub use le_grad::le_grad;
 pub use lime::{Lime, lime};
 pub use path::{Quadrature, interpolate, riemann_sum};
 pub use resample::{Interpolation, resample};
@@ -107,8 +119,8 @@ pub mod prelude {
     pub use crate::model::parts::{Field, Parts};
     pub use crate::model::text::{Continuation, Text, Token};
     pub use crate::model::{
-        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Prompts, Sampling, Vision,
-        VisualPrompt, Vit, Vlm,
+        Baseline, Bert, CausalLm, Clip, Image, Load, Message, Mixer, Processor, Product, Prompts, Rule, Rules,
+        Sampling, Vision, VisualPrompt, Vit, Vlm,
     };
     pub use crate::show::{
         Chart, Comparison, Gallery, HeadGrid, HeatStrip, Heatmap, Matrix, Overlay, ScoreTable, Series, Show,
@@ -118,14 +130,16 @@ pub mod prelude {
     };
     pub use crate::{
         AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, ContextCite, Convergence, Error,
-        Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, Lime, Masks, Noise, Output, Passes,
-        Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target, ablate,
-        attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout, context_prompt,
-        convergence, draw_masks, embedding_sensitivity, feature_ablation, find_planted, fit_context_surrogate, gae,
-        gae_normalised, grad_at, grad_check, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,
-        integrated_gradients, interpolate, jacobian_at, kernel_shap, lime, log_prob_drop, occlusion, rank_correlation,
-        resample, riemann_sum, rollout, rollout_heads, rollout_levels, rollout_row, shapley_sampling, shapley_values,
-        smooth_grad, smooth_grad_squared, span_logit, superpixels, token_log_odds, var_grad, verify,
+        Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, LayerGradients, Lime, Masks, Noise, Output,
+        Passes, Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target, ablate,
+        attcat, attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout,
+        context_prompt, convergence, draw_masks, embedding_sensitivity, feature_ablation, find_planted,
+        fit_context_surrogate, full_grad, full_grad_plus, full_grad_plus_normalised, gae, gae_normalised, grad_at,
+        grad_cam_plus, grad_check, grad_eclip, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,
+        hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients, le_grad, lime,
+        log_prob_drop, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels,
+        rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared, span_logit,
+        superpixels, token_log_odds, var_grad, verify, x_grad_cam_plus,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

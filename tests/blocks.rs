@@ -2,7 +2,7 @@
 
 use pellucid::model::blocks::{
     Activation, Attention, Chain, Gate, HeadNorm, LayerNorm, Linear, LogProbability, Pairing, RmsNorm, Rope, Setting,
-    Stage,
+    Stage, UnitLength,
 };
 use pellucid::prelude::*;
 
@@ -48,6 +48,7 @@ fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
         ("causal attention".to_string(), vec![Stage::Attention(Attention::causal(2, 1)?, Site::Pattern(0))]),
         ("gate".to_string(), vec![Stage::Gate(Gate(Silu))]),
         ("log-probability".to_string(), vec![Stage::LogProbability(LogProbability::new(&[3, 0, 11, 3, 7]))]),
+        ("unit length".to_string(), vec![Stage::UnitLength(UnitLength)]),
         ("transposed".to_string(), vec![Stage::Transposed(mixing()?)]),
         ("encoder block".to_string(), block()?),
         ("mixer block".to_string(), mixer_block()?),
@@ -78,7 +79,8 @@ fn block() -> Result<Vec<Stage>> {
 
 /// Five tokens mixed by two layers, gated as gMixer's are, for every channel alike.
 fn mixing() -> Result<Vec<Stage>> {
-    Ok(vec![Stage::Linear(linear(5, 14, 71)?), Stage::Gate(Gate(Activation::Silu)), Stage::Linear(linear(7, 5, 73)?)])
+    let (wide, narrow) = (Stage::Linear(linear(5, 14, 71)?), Stage::Linear(linear(7, 5, 73)?));
+    Ok(vec![Stage::At(Site::MixBias(0)), wide, Stage::Gate(Gate(Activation::Silu)), narrow])
 }
 
 /// A whole MLP-Mixer block.
@@ -164,11 +166,24 @@ const ROADS: [fn(&Chain, &Tensor) -> Result<Tensor>; 3] = [
     |chain, x| chain.composed(x, Some(&MASK)),
 ];
 
+/// Every named rule, LibraGrad without each of its own, and each of those alone.
+fn all_rules() -> Vec<(String, Rules)> {
+    const OWN: [Rule; 5] = [Rule::Norm, Rule::Attention, Rule::Activation, Rule::Gate, Rule::Length];
+    let named = Rules::named().into_iter().map(|(name, rules)| (name.to_string(), rules));
+    let without = OWN.map(|rule| (format!("without {rule:?}"), Rules::libragrad().without(rule)));
+    let alone = OWN.map(|rule| (format!("{rule:?} alone"), Rules::exact().with(rule, Rules::libragrad())));
+    let keys = Rules { score: Product::Frozen, ..Rules::exact() };
+    named.chain(without).chain(alone).chain([("keys frozen".to_string(), keys)]).collect()
+}
+
 #[test]
-fn fused_watched_and_composed_roads_meet() -> Result<()> {
+fn fused_watched_and_composed_roads_meet_under_every_rule() -> Result<()> {
     let x = random(&[4, 5, CHANNELS], 5)?;
-    for (name, stages) in stages()? {
-        let chain = Chain::new(stages);
+    for ((name, stages), (rule, rules)) in
+        stages()?.into_iter().flat_map(|stage| all_rules().into_iter().map(move |rule| (stage.clone(), rule)))
+    {
+        let name = format!("{name}, {rule}");
+        let chain = Chain::new(stages).under(rules);
         let values = ROADS.map(|road| road(&chain, &x));
         let slopes = ROADS.map(|road| grad_at(|x| read_out(&road(&chain, x)?), &x));
         for results in [values, slopes] {
@@ -490,5 +505,212 @@ fn causal_attention_does_not_look_ahead() -> Result<()> {
     let z = chain.forward(&shaken, None, &mut Clear)?;
     assert_eq!(largest_difference(&y.narrow(1, 0, 3)?, &z.narrow(1, 0, 3)?)?, 0.0);
     assert!(largest_difference(&y.narrow(1, 3, 2)?, &z.narrow(1, 3, 2)?)? > 1e-3);
+    Ok(())
+}
+
+/// ⟨a, b⟩.
+fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
+    Ok((a * b)?.sum_all()?.to_scalar::<f64>()?)
+}
+
+/// ⟨y,ȳ⟩ less ⟨x,x̄⟩ and the relevance of all biases, relative to the size of what is added up.
+fn imbalance(stages: &[Stage], rules: Rules) -> Result<f64> {
+    let sites = [Site::AttnBias(0), Site::MixBias(0)];
+    let chain = Chain::new([&[Stage::At(sites[0])], stages].concat()).under(rules);
+    let (mut tap, x) = (Tap::new(&sites), Var::from_tensor(&random(&[2, 5, CHANNELS], 90)?)?);
+    let y = read_out(&chain.forward(&x, Some(&MASK), &mut tap)?)?.sum_all()?;
+    let grads = y.backward()?;
+    let relevance = (x.as_tensor() * grads.get(&x).ok_or(Error::GraphCut)?)?;
+    let size = relevance.abs()?.sum_all()?.to_scalar::<f64>()? + y.to_scalar::<f64>()?.abs();
+    // a stage without biases has no gradient there
+    let biases = sites.map(|site| tap.grad(&grads, site).and_then(|grad| Ok(grad.sum_all()?.to_scalar::<f64>()?)));
+    let biases: f64 = biases.into_iter().map(|sum| sum.unwrap_or(0.0)).sum();
+    Ok((y.to_scalar::<f64>()? - relevance.sum_all()?.to_scalar::<f64>()? - biases).abs() / size)
+}
+
+/// Local balance, ⟨x,x̄⟩ + ⟨b,b̄⟩ = ⟨y,ȳ⟩, of every block and of whole networks of them.
+#[test]
+fn every_block_is_balanced_under_libragrad() -> Result<()> {
+    for (name, stages) in stages()?.into_iter().filter(|(name, _)| name != "log-probability") {
+        for (rule, rules) in [("LibraGrad", Rules::libragrad()), ("CP-LRP", Rules::cp_lrp())] {
+            let gap = imbalance(&stages, rules)?;
+            assert!(gap < 1e-12, "{name} under {rule}: {gap:e}");
+        }
+    }
+    Ok(())
+}
+
+/// What each rule is there for: without it, the block that it is about is out of balance.
+#[test]
+fn without_its_rule_a_block_is_out_of_balance() -> Result<()> {
+    let about = |rule| match rule {
+        Rule::Norm => ["layer norm", "RMS norm", "encoder block", "decoder block"].as_slice(),
+        Rule::Attention => &["attention", "causal attention", "encoder block", "decoder block"],
+        Rule::Activation => &["Gelu", "GeluNew", "QuickGelu", "Silu", "Tanh", "gate", "encoder block", "decoder block"],
+        Rule::Gate => &["gate", "transposed", "mixer block", "decoder block"],
+        Rule::Length => &["unit length"],
+        Rule::Score => &[],
+    };
+    for rule in [Rule::Norm, Rule::Attention, Rule::Activation, Rule::Gate, Rule::Length] {
+        for (name, stages) in stages()?.into_iter().filter(|(name, _)| about(rule).contains(&name.as_str())) {
+            let gap = imbalance(&stages, Rules::libragrad().without(rule))?;
+            assert!(gap > 1e-4, "{name} without the rule for {rule:?}: {gap:e}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn rules_change_no_value() -> Result<()> {
+    let x = random(&[4, 5, CHANNELS], 91)?;
+    let bits = |y: Tensor| -> Result<Vec<u64>> {
+        Ok(y.flatten_all()?.to_vec1::<f64>()?.into_iter().map(|y| (y + 0.0).to_bits()).collect())
+    };
+    for (name, stages) in stages()? {
+        for road in ROADS {
+            let run = |rules| bits(road(&Chain::new(stages.clone()).under(rules), Var::from_tensor(&x)?.as_tensor())?);
+            let exact = run(Rules::exact())?;
+            for (rule, rules) in all_rules() {
+                assert!(run(rules)? == exact, "{name}: other values under {rule}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gradient and what comes from above, of one chain under rules: (Σ x·x̄, ⟨y,ȳ⟩).
+fn sums(stages: Vec<Stage>, rules: Rules, x: &Tensor) -> Result<(f64, f64)> {
+    let chain = Chain::new(stages).under(rules);
+    let f = |x: &Tensor| read_out(&chain.forward(x, None, &mut Clear)?);
+    Ok((dot(x, &grad_at(f, x)?)?, f(x)?.sum_all()?.to_scalar::<f64>()?))
+}
+
+/// The exact gradient of a norm keeps ε/(σ² + ε) of what it gets, token by token; with ε as large as σ², half.
+#[test]
+fn an_exact_norm_keeps_the_share_of_its_epsilon() -> Result<()> {
+    let row = random(&[1, 1, CHANNELS], 92)?;
+    let centred = row.broadcast_sub(&row.mean_keepdim(D::Minus1)?)?;
+    let square = |x: &Tensor| -> Result<f64> { Ok(x.sqr()?.mean_all()?.to_scalar::<f64>()?) };
+    let (gamma, nil) = (random(&[CHANNELS], 93)?, Tensor::zeros(CHANNELS, DType::F64, &Device::Cpu)?);
+    for eps in [1e-3, 1.0, 10.0] {
+        let rms = Stage::RmsNorm(RmsNorm::new(gamma.clone(), eps)?);
+        let layer = Stage::LayerNorm(LayerNorm::new(gamma.clone(), nil.clone(), eps)?);
+        for (norm, size) in [(rms, square(&row)?), (layer, square(&centred)?)] {
+            let (relevance, above) = sums(vec![norm], Rules::exact(), &row)?;
+            assert!((relevance - above * eps / (size + eps)).abs() < 1e-12 * above.abs(), "ε = {eps}");
+        }
+    }
+    Ok(())
+}
+
+/// What an exact activation adds: Σ ȳ·x²·σ(x)(1 − σ(x)) for SiLU, Σ ȳ·x²·φ(x) for GELU.
+#[test]
+fn an_exact_activation_misses_its_gates_slope() -> Result<()> {
+    let x = random(&[1, 5, CHANNELS], 94)?;
+    let above = random(&[5, CHANNELS], 99)?.unsqueeze(0)?;
+    let gate = sigmoid(&x)?;
+    let silu = (&gate * (1.0 - &gate)?)?;
+    let gelu = ((x.sqr()? * -0.5)?.exp()? * (2.0 * std::f64::consts::PI).sqrt().recip())?;
+    for (activation, slope) in [(Activation::Silu, silu), (Activation::Gelu, gelu)] {
+        let (relevance, value) = sums(vec![Stage::Activation(activation)], Rules::exact(), &x)?;
+        let missed = dot(&above, &(x.sqr()? * slope)?)?;
+        assert!((relevance - value - missed).abs() < 1e-9, "{activation:?}: {relevance} is not {value} + {missed}");
+    }
+    Ok(())
+}
+
+fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    Ok((x.neg()?.exp()? + 1.0)?.recip()?)
+}
+
+/// An exact product counts twice: with an activation that is linear where its input is positive, a gate's Σ x·x̄ is 2·⟨y,ȳ⟩, and
+/// an exact length's is 0.
+#[test]
+fn an_exact_product_doubles_and_an_exact_quotient_vanishes() -> Result<()> {
+    let x = (random(&[1, 5, CHANNELS], 95)?.abs()? + 0.1)?;
+    let (relevance, above) = sums(vec![Stage::Gate(Gate(Activation::Relu))], Rules::exact(), &x)?;
+    assert!((relevance - 2.0 * above).abs() < 1e-12 * above.abs());
+    let (relevance, above) = sums(vec![Stage::UnitLength(UnitLength)], Rules::exact(), &x)?;
+    assert!(relevance.abs() < 1e-12 * above.abs());
+    Ok(())
+}
+
+/// Under LibraGrad a network is, walked back, an affine one: its norms' scales, patterns and gates are those of x, and gated
+/// products ½·(a₀·u + G₀·u₀·g). Computed forwards only, at any other point, its change is gradient · step.
+#[test]
+fn the_balanced_gradient_is_that_of_the_network_with_frozen_products() -> Result<()> {
+    let (x, step) = (random(&[1, 5, CHANNELS], 96)?, (random(&[1, 5, CHANNELS], 97)? * 10.0)?);
+    let chain = Chain::new(decoder_block()?).under(Rules::libragrad());
+    let gradient = grad_at(|x| read_out(&chain.forward(x, None, &mut Clear)?), &x)?;
+    let change = (read_out(&frozen(&x, &(&x + &step)?)?)? - read_out(&frozen(&x, &x)?)?)?.to_vec1::<f64>()?[0];
+    assert!((change - dot(&gradient, &step)?).abs() < 1e-10 * change.abs(), "{change} is not the gradient's");
+    let value = chain.forward(&x, None, &mut Clear)?;
+    assert!(largest_difference(&frozen(&x, &x)?, &value)? < 1e-12);
+    Ok(())
+}
+
+/// The decoder block at x, with every factor that LibraGrad freezes taken from x0: written out once more, forwards only.
+fn frozen(x0: &Tensor, x: &Tensor) -> Result<Tensor> {
+    let run = |stage: Stage, x: &Tensor| Chain::new(vec![stage]).forward(x, None, &mut Clear);
+    let scaled = |x0: &Tensor, x: &Tensor, seed: u64| -> Result<Tensor> {
+        let size = (x0.sqr()?.mean_keepdim(D::Minus1)? + 1e-3)?.sqrt()?;
+        Ok(x.broadcast_div(&size)?.broadcast_mul(&(random(&[CHANNELS], seed)? + 1.0)?)?)
+    };
+    let attention = |x0: &Tensor, x: &Tensor| -> Result<Tensor> {
+        let mut record = Record::new(&[Site::Pattern(0)]);
+        Chain::new(decoder_block()?).forward(x0, None, &mut record)?;
+        let values = run(Stage::Linear(linear(CHANNELS, 8 * 4, 32)?), &scaled(x0, x, 31)?)?.narrow(2, 6 * 4, 2 * 4)?;
+        let heads = (0..4).map(|head| {
+            let values = values.narrow(2, head / 2 * 4, 4)?.contiguous()?;
+            record.get(Site::Pattern(0))?.i((.., head))?.matmul(&values).map_err(Error::from)
+        });
+        let mixed = Tensor::cat(&heads.collect::<Result<Vec<_>>>()?, 2)?;
+        run(Stage::Linear(linear(4 * 4, CHANNELS, 35)?), &mixed)
+    };
+    let middle = (x + attention(x0, x)?)?;
+    let middle0 = (x0 + attention(x0, x0)?)?;
+    let both = |x: &Tensor| -> Result<(Tensor, Tensor)> {
+        let both = run(Stage::Linear(linear(CHANNELS, 40, 38)?), &scaled(&middle0, x, 37)?)?;
+        Ok((both.narrow(2, 0, 20)?, both.narrow(2, 20, 20)?))
+    };
+    let ((g0, u0), (g, u)) = (both(&middle0)?, both(&middle)?);
+    let gate = sigmoid(&g0)?;
+    let halves = (((&g0 * &gate)? * &u)? + ((&gate * &u0)? * &g)?)?;
+    Ok((&middle + run(Stage::Linear(linear(20, CHANNELS, 39)?), &(halves * 0.5)?)?)?)
+}
+
+/// AttnLRP's code divides the gradients of queries and keys by four and those of values by two; so do halved products.
+#[test]
+fn halved_attention_is_a_quarter_of_queries_and_keys_and_half_of_values() -> Result<()> {
+    let x = random(&[1, 5, CHANNELS], 98)?;
+    let at = |rules: Rules| {
+        let chain = Chain::new(vec![Stage::Attention(Attention::causal(2, 1)?, Site::Pattern(0))]).under(rules);
+        grad_at(|x| read_out(&chain.forward(x, None, &mut Clear)?), &x)
+    };
+    let (exact, halved, frozen) = (at(Rules::exact())?, at(Rules::attn_lrp())?, at(Rules::libragrad())?);
+    // two queries, a key and a value, of three channels each
+    for (from, width, share) in [(0, 9, 0.25), (9, 3, 0.5)] {
+        let part = |g: &Tensor| g.narrow(2, from, width);
+        assert!(largest_difference(&(part(&exact)? * share)?, &part(&halved)?)? < 1e-14);
+    }
+    assert_eq!(frozen.narrow(2, 0, 9)?.abs()?.sum_all()?.to_scalar::<f64>()?, 0.0);
+    assert_eq!(largest_difference(&frozen.narrow(2, 9, 3)?, &exact.narrow(2, 9, 3)?)?, 0.0);
+    Ok(())
+}
+
+/// Taking away the biases by their factor is the network without them.
+#[test]
+fn biases_can_be_taken_away_by_their_factor() -> Result<()> {
+    let x = random(&[2, 5, CHANNELS], 89)?;
+    let with = Chain::new(vec![Stage::At(Site::AttnBias(0)), Stage::Linear(linear(CHANNELS, 5, 1)?)]);
+    let without = with.forward(&x, None, &mut Edit::ablate(Site::AttnBias(0)))?;
+    let plain = Linear::new((random(&[5, CHANNELS], 1)? * 0.3)?, None)?;
+    let plain = Chain::new(vec![Stage::Linear(plain)]).forward(&x, None, &mut Clear)?;
+    assert!(largest_difference(&without, &plain)? < 1e-14);
+    let narrow =
+        with.forward(&x, None, &mut Edit::patch(Site::AttnBias(0), Tensor::ones((2, 5), DType::F64, &Device::Cpu)?));
+    assert!(largest_difference(&narrow?, &with.forward(&x, None, &mut Clear)?)? < 1e-14);
+    let wrong = with.forward(&x, None, &mut Edit::new(Site::AttnBias(0), |x| Ok(x.narrow(1, 0, 1)?)));
+    assert!(wrong.is_err_and(|error| error.to_string().contains("the factors at `blocks.0.attn.bias`")));
     Ok(())
 }

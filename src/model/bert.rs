@@ -4,15 +4,16 @@
 
 use std::sync::Arc;
 
-use candle_core::{D, Tensor};
+use candle_core::Tensor;
 use serde::Deserialize;
 
-use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage};
+use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage, UnitLength};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
 use super::encoder::Block;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::labels::{Labels, Named, headless};
+use super::rules::Rules;
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -61,6 +62,7 @@ fn tiny() -> f64 {
 #[derive(Clone)]
 pub struct Bert(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     name: String,
     config: Config,
@@ -73,6 +75,8 @@ struct Parts {
     classifier: Option<Chain>,
     labels: Labels,
     vocabulary: Option<Chain>,
+    /// A sentence's vector → the same of length one.
+    sentence: Chain,
 }
 
 impl std::fmt::Debug for Bert {
@@ -116,10 +120,25 @@ impl Bert {
             labels: Labels::new(classes.unwrap_or(0), &config.named),
             classifier: classes.map(|classes| classifier(&weights, &config, classes)).transpose()?,
             vocabulary: vocabulary(&weights, &config, &words)?,
+            sentence: Chain::new(vec![Stage::UnitLength(UnitLength)]),
             words,
             config,
         };
         Ok(Self(Arc::new(parts)))
+    }
+
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let under = |chain: &Chain| chain.under(rules);
+        Self(Arc::new(Parts {
+            embeddings: under(&self.0.embeddings),
+            blocks: self.0.blocks.iter().map(|block| block.under(rules)).collect(),
+            classifier: self.0.classifier.as_ref().map(under),
+            vocabulary: self.0.vocabulary.as_ref().map(under),
+            sentence: under(&self.0.sentence),
+            ..(*self.0).clone()
+        }))
     }
 
     /// A text as the model reads it.
@@ -226,18 +245,19 @@ impl Bert {
             x = block.forward(&x, text.mask(), &mut Clear)?;
         }
         let first = last.attention.forward(&x, text.mask(), &mut Clear)?.narrow(1, 0, 1)?;
-        self.classify(&last.feed_forward.forward(&first, None, &mut Clear)?)
+        self.classify(&last.feed_forward.forward(&first, None, &mut Clear)?, &mut Clear)
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
     pub fn logits_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        self.classify(&self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?)
+        let first = self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?;
+        self.classify(&first, hook)
     }
 
     /// The last block's output for `[CLS]`, `(n,1,c)` → `(n,v)`.
-    fn classify(&self, first: &Tensor) -> Result<Tensor> {
+    fn classify(&self, first: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let head = self.0.classifier.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
-        Ok(head.forward(first, None, &mut Clear)?.squeeze(1)?)
+        Ok(head.forward(first, None, hook)?.squeeze(1)?)
     }
 
     /// Word embeddings `(n,t,c)` → the masked language model's logits at the first `[MASK]`, `(n,v)`.
@@ -261,9 +281,8 @@ impl Bert {
             None => vec![1.0; text.len()],
         };
         let seen = Tensor::new(seen, &candle_core::Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-        let sum = hidden.broadcast_mul(&seen.unsqueeze(1)?)?.sum(1)?;
-        let norm = sum.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-        Ok(sum.broadcast_div(&norm)?)
+        let sum = hidden.broadcast_mul(&seen.unsqueeze(1)?)?.sum_keepdim(1)?;
+        Ok(self.0.sentence.forward(&sum, None, &mut Clear)?.squeeze(1)?)
     }
 
     /// The classifier's classes and their probabilities, most probable first.
@@ -308,10 +327,12 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
     let qkv = qkv.into_iter().collect::<Result<Vec<_>>>()?;
     let attention = Chain::new(vec![
         Stage::At(Site::ResidPre(l)),
+        Stage::At(Site::AttnBias(l)),
         Stage::Residual(vec![
             Stage::Linear(Linear::stacked(&qkv)?),
             Stage::At(Site::Qkv(l)),
             Stage::Attention(Attention::new(config.num_attention_heads)?, Site::Pattern(l)),
+            Stage::At(Site::Z(l)),
             Stage::Linear(linear("attention.output.dense", c, c)?),
             Stage::At(Site::AttnOut(l)),
         ]),
@@ -319,6 +340,7 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
         Stage::At(Site::ResidMid(l)),
     ]);
     let feed_forward = Chain::new(vec![
+        Stage::At(Site::MlpBias(l)),
         Stage::Residual(vec![
             Stage::Linear(linear("intermediate.dense", c, wide)?),
             Stage::Activation(config.hidden_act),
@@ -335,6 +357,7 @@ fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
 fn classifier(weights: &Weights, config: &Config, classes: usize) -> Result<Chain> {
     let c = config.hidden_size;
     Ok(Chain::new(vec![
+        Stage::At(Site::HeadBias),
         Stage::Linear(weights.linear("pooler.dense", c, c)?),
         Stage::Activation(Activation::Tanh),
         Stage::Linear(weights.linear("classifier", c, classes)?),

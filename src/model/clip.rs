@@ -6,17 +6,18 @@ mod config;
 
 use std::sync::Arc;
 
-use candle_core::{D, Device, Tensor};
+use candle_core::{Device, Tensor};
 
 use self::config::{Config, HUGGING_FACE, Layout, OPEN_CLIP, Tower};
-use super::blocks::{Chain, Linear, Stage};
+use super::blocks::{Chain, Linear, Stage, UnitLength};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
 use super::encoder::{Encoder, Form};
-use super::hook::{Clear, Hook};
+use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::Labels;
 use super::patches::{Patches, Vision, places};
+use super::rules::Rules;
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -38,6 +39,7 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub struct Clip(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     name: String,
     patches: Patches,
@@ -116,6 +118,18 @@ impl Clip {
         Ok(Self(Arc::new(parts)))
     }
 
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        Self(Arc::new(Parts {
+            image: self.0.image.under(rules),
+            image_head: self.0.image_head.under(rules),
+            text: self.0.text.under(rules),
+            text_head: self.0.text_head.under(rules),
+            ..(*self.0).clone()
+        }))
+    }
+
     /// How many blocks the image tower has.
     pub fn layers(&self) -> usize {
         self.0.image.layers()
@@ -183,13 +197,13 @@ impl Clip {
     /// Errors: x has the wrong shape.
     pub fn image_features(&self, x: &Tensor) -> Result<Tensor> {
         let class = self.0.image.forward_at(&self.0.patches.embed(x)?, None, 0..1)?;
-        features(&self.0.image_head, &class)
+        features(&self.0.image_head, &class, &mut Clear)
     }
 
     /// The same for every token to the end, with a hook at the named places of the image tower.
     pub fn image_features_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let tokens = self.0.image.forward(&self.0.patches.embed(x)?, None, hook)?;
-        features(&self.0.image_head, &tokens.narrow(1, 0, 1)?)
+        features(&self.0.image_head, &tokens.narrow(1, 0, 1)?, hook)
     }
 
     /// Word embeddings `(n,t,c)` of n variants of a text → vectors of length one, `(n,d)`: the text is read off its end.
@@ -198,7 +212,7 @@ impl Clip {
     pub fn text_features(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         let end = last_seen(text);
         let end = self.0.text.forward_at(&self.placed(text, x)?, text.mask(), end..end + 1)?;
-        features(&self.0.text_head, &end)
+        features(&self.0.text_head, &end, &mut Clear)
     }
 
     /// Word embeddings plus those of their positions, `(n,t,c)`.
@@ -270,10 +284,8 @@ fn last_seen(text: &Text) -> usize {
 }
 
 /// `(n,1,c) → (n,d)`: projected, and divided by its length.
-fn features(head: &Chain, token: &Tensor) -> Result<Tensor> {
-    let x = head.forward(token, None, &mut Clear)?.squeeze(1)?;
-    let length = x.sqr()?.sum_keepdim(D::Minus1)?.sqrt()?;
-    Ok(x.broadcast_div(&length)?)
+fn features(head: &Chain, token: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+    Ok(head.forward(token, None, hook)?.squeeze(1)?)
 }
 
 fn parts(name: &str, tokenizer: Tokenizer, weights: &Weights, layout: &Layout, config: Config) -> Result<Parts> {
@@ -303,13 +315,15 @@ fn form(tower: &Tower, causal: bool) -> Form {
     Form { layers: Some(layers), heads, eps, activation, causal }
 }
 
-/// A norm, and a projection to the common space; OpenAI's layout stores the projection as `(c,d)`, Hugging Face's as `(d,c)`.
+/// A norm, a projection to the common space, and a length of one; OpenAI's layout stores the projection as `(c,d)`, Hugging Face's as `(d,c)`.
 fn head(weights: &Weights, layout: &Layout, norm: &str, projection: &str, tower: &Tower) -> Result<Chain> {
     let missing = || Error::argument(format!("there is no tensor `{projection}`"));
     let weight = weights.whole(projection)?.ok_or_else(missing)?;
     let weight = if layout.projects_from_the_right { weight.t()? } else { weight };
     Ok(Chain::new(vec![
+        Stage::At(Site::HeadBias),
         Stage::LayerNorm(weights.layer_norm(norm, tower.channels, tower.eps)?),
         Stage::Linear(Linear::new(weight, None)?),
+        Stage::UnitLength(UnitLength),
     ]))
 }

@@ -21,6 +21,7 @@ use super::embedding::{Baseline, Embedding};
 use super::encoder::Qkv;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::parts::Parts;
+use super::rules::Rules;
 use super::text::{Continuation, Text, Tokenizer, fit};
 use super::weights::Weights;
 use crate::tensor::{finite, numbers};
@@ -43,6 +44,7 @@ use candle_core::{D, DType, IndexOp, Tensor};
 #[derive(Clone)]
 pub struct CausalLm(Arc<Model>);
 
+#[derive(Clone)]
 struct Model {
     name: String,
     kind: String,
@@ -55,9 +57,11 @@ struct Model {
     vocabulary: Linear,
     end_of_text: Vec<u32>,
     bytes: usize,
+    rules: Rules,
 }
 
 /// x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)).
+#[derive(Clone)]
 struct Block {
     attention: Chain,
     feed_forward: Chain,
@@ -123,12 +127,23 @@ impl CausalLm {
             end_of_text: end_of_text(checkpoint, &config, &tokenizer)?,
             tokenizer,
             bytes: 0,
+            rules: Rules::exact(),
             words,
             config,
         };
         let bytes = model.blocks.iter().map(|b| b.attention.bytes() + b.feed_forward.bytes()).sum::<usize>();
         let bytes = bytes + model.words.bytes() + if tied { 0 } else { model.vocabulary.bytes() };
         Ok(Self(Arc::new(Model { bytes, ..model })))
+    }
+
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let under = |block: &Block| Block {
+            attention: block.attention.under(rules),
+            feed_forward: block.feed_forward.under(rules),
+        };
+        Self(Arc::new(Model { blocks: self.0.blocks.iter().map(under).collect(), rules, ..(*self.0).clone() }))
     }
 
     /// A prompt as the model reads it, with the tokens that its tokenizer puts in front.
@@ -228,11 +243,33 @@ impl CausalLm {
     ///
     /// Errors: also a site in a layer that does not exist.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.read_out(&self.hidden_hooked(x, hook)?)
+    }
+
+    /// The same for the next token alone, `(n,v)`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?.under(Rules::libragrad());
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let said = Target::Logit(llm.continuation(&prompt, " painting")?.ids()[0] as usize);
+    /// let x = llm.embed(&prompt)?.unsqueeze(0)?;
+    /// let layers = layer_gradients(|hook| said.of(&llm.next_logits_hooked(&x, hook)?), llm.layers())?;
+    /// let why = full_grad_plus_normalised(&layers)?.over(&prompt)?;
+    /// assert!(why.completeness.unwrap().relative_gap < 1e-3);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn next_logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let hidden = self.hidden_hooked(x, hook)?;
+        Ok(self.read_out(&hidden.narrow(1, hidden.dim(1)? - 1, 1)?)?.squeeze(1)?)
+    }
+
+    /// Token embeddings `(n,t,c)` → the last block's output, `(n,t,c)`.
+    fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.check(x)?;
         check_layers(hook, self.layers())?;
         let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
-        let hidden = self.blocks(x, &Past::default(), hook)?;
-        Chain::new(self.to_logits()).forward(&hidden, None, &mut Clear)
+        self.blocks(x, &Past::default(), hook)
     }
 
     /// Embeddings `(n,t,c)` of n variants of a prompt → ln p of each token of its continuation, given those before,
@@ -374,6 +411,11 @@ impl CausalLm {
         vec![Stage::RmsNorm(self.0.norm.clone()), Stage::Linear(self.0.vocabulary.clone())]
     }
 
+    /// The logits at every place of the last block's output, `(n,t,c) → (n,t,v)`.
+    pub(super) fn read_out(&self, hidden: &Tensor) -> Result<Tensor> {
+        Chain::new(self.to_logits()).under(self.0.rules).forward(hidden, None, &mut Clear)
+    }
+
     /// The same, and the log-probability of each token of a continuation.
     pub(super) fn to_log_probs(&self, said: &Continuation) -> Vec<Stage> {
         let mut tail = self.to_logits();
@@ -505,10 +547,15 @@ fn block(weights: &Weights, names: &Names, config: &Config, rope: &Stage, l: usi
     Ok(Block {
         attention: Chain::new(vec![
             Stage::At(Site::ResidPre(l)),
+            Stage::At(Site::AttnBias(l)),
             Stage::Residual(part.attention(rope)?),
             Stage::At(Site::ResidMid(l)),
         ]),
-        feed_forward: Chain::new(vec![Stage::Residual(part.feed_forward()?), Stage::At(Site::ResidPost(l))]),
+        feed_forward: Chain::new(vec![
+            Stage::At(Site::MlpBias(l)),
+            Stage::Residual(part.feed_forward()?),
+            Stage::At(Site::ResidPost(l)),
+        ]),
     })
 }
 
@@ -525,6 +572,7 @@ impl Part<'_> {
             rope.clone(),
             Stage::At(Site::Qkv(l)),
             Stage::Attention(Attention::causal(heads, kv_heads)?, Site::Pattern(l)),
+            Stage::At(Site::Z(l)),
             Stage::Linear(self.linear(self.names.out, heads * d, c)?),
             Stage::At(Site::AttnOut(l)),
         ]);

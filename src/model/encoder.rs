@@ -8,6 +8,7 @@ use candle_core::Tensor;
 
 use super::blocks::{Activation, Attention, Chain, Linear, Stage};
 use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
 
@@ -42,11 +43,13 @@ pub(crate) struct Form {
 }
 
 /// A stack of pre-norm blocks.
+#[derive(Clone)]
 pub(crate) struct Encoder {
     blocks: Vec<Block>,
 }
 
 /// What attention adds, and then what the feed-forward network adds.
+#[derive(Clone)]
 pub(crate) struct Block {
     pub attention: Chain,
     pub feed_forward: Chain,
@@ -56,6 +59,11 @@ impl Block {
     /// `(n,t,c) → (n,t,c)`.
     pub fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
         self.feed_forward.forward(&self.attention.forward(x, mask, hook)?, mask, hook)
+    }
+
+    /// The same, walked back by these rules.
+    pub fn under(&self, rules: Rules) -> Self {
+        Self { attention: self.attention.under(rules), feed_forward: self.feed_forward.under(rules) }
     }
 }
 
@@ -67,6 +75,11 @@ impl Encoder {
         let lead = [vec![Stage::At(Site::Embed)], lead].concat();
         blocks[0].attention = Chain::new(lead).then(blocks[0].attention.stages());
         Ok(Self { blocks })
+    }
+
+    /// The same, walked back by these rules.
+    pub fn under(&self, rules: Rules) -> Self {
+        Self { blocks: self.blocks.iter().map(|block| block.under(rules)).collect() }
     }
 
     /// How many blocks there are.
@@ -140,11 +153,13 @@ impl Part<'_> {
         };
         Ok(Chain::new(vec![
             Stage::At(Site::ResidPre(l)),
+            Stage::At(Site::AttnBias(l)),
             Stage::Residual(vec![
                 self.norm(self.names.norms[0])?,
                 Stage::Linear(self.qkv()?),
                 Stage::At(Site::Qkv(l)),
                 Stage::Attention(attention, Site::Pattern(l)),
+                Stage::At(Site::Z(l)),
                 Stage::Linear(self.scaled(self.linear(self.names.out, c, c)?, self.names.scales[0])?),
                 Stage::At(Site::AttnOut(l)),
             ]),
@@ -156,6 +171,7 @@ impl Part<'_> {
         let (l, c, [first, second]) = (self.l, self.channels, self.names.mlp);
         let wide = self.weights.rows(&self.full(&format!("{first}.weight"))).unwrap_or(0);
         Ok(Chain::new(vec![
+            Stage::At(Site::MlpBias(l)),
             Stage::Residual(vec![
                 self.norm(self.names.norms[1])?,
                 Stage::Linear(self.linear(first, c, wide)?),

@@ -9,7 +9,7 @@ use candle_core::{Tensor, Var};
 
 use crate::{Error, Result};
 
-/// A place in the network where the residual stream or an attention pattern can be seen.
+/// A place in the network where the residual stream, an attention pattern or a factor before biases can be seen.
 ///
 /// Printed and parsed as a path, `blocks.3.attn.pattern`; layers count from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +22,8 @@ pub enum Site {
     Qkv(usize),
     /// `blocks.L.attn.pattern`: the attention pattern, `(n,h,t,t)`, rows sum to one.
     Pattern(usize),
+    /// `blocks.L.attn.z`: A·V of all heads side by side, before their projection, `(n,t,h·d)`.
+    Z(usize),
     /// `blocks.L.attn.out`: what attention adds to the residual stream, `(n,t,c)`.
     AttnOut(usize),
     /// `blocks.L.resid_mid`: between attention and the feed-forward network, `(n,t,c)`.
@@ -30,16 +32,40 @@ pub enum Site {
     MlpOut(usize),
     /// `blocks.L.resid_post`: the block's output, `(n,t,c)`.
     ResidPost(usize),
+    /// `blocks.L.attn.bias`: ones, `(n,t)`, with which every bias on the way from the block's input to `resid_mid` is multiplied.
+    /// The gradient with respect to them is the biases' relevance, Σ b·ȳ for each token; where they are zero, the biases
+    /// are taken away.
+    AttnBias(usize),
+    /// `blocks.L.attn.mix.bias`: the same within an MLP over tokens, `(n,1)`: its hidden units belong to no token.
+    MixBias(usize),
+    /// `blocks.L.mlp.bias`: the same on the way from `resid_mid` to the block's output, `(n,t)`.
+    MlpBias(usize),
+    /// `norm.bias`: the same for the norm after the last block, `(n,t)` with t the tokens that are read.
+    NormBias,
+    /// `head.bias`: the same for what follows when tokens have become one vector, `(n,1)`.
+    HeadBias,
 }
 
 impl Site {
-    /// The layer the site is in; `None` for the embeddings.
+    /// The layer the site is in; `None` before the first and after the last.
     pub fn layer(self) -> Option<usize> {
         match self {
-            Self::Embed => None,
-            Self::ResidPre(l) | Self::Qkv(l) | Self::Pattern(l) | Self::AttnOut(l) => Some(l),
+            Self::Embed | Self::NormBias | Self::HeadBias => None,
+            Self::AttnBias(l) | Self::MixBias(l) | Self::MlpBias(l) => Some(l),
+            Self::ResidPre(l) | Self::Qkv(l) | Self::Pattern(l) | Self::Z(l) | Self::AttnOut(l) => Some(l),
             Self::ResidMid(l) | Self::MlpOut(l) | Self::ResidPost(l) => Some(l),
         }
+    }
+
+    /// Whether it is the place of a factor before biases.
+    pub(crate) fn is_of_biases(self) -> bool {
+        let per_token = matches!(self, Self::AttnBias(_) | Self::MlpBias(_) | Self::NormBias);
+        per_token || self.is_of_one_factor()
+    }
+
+    /// Whether there is one factor for all tokens.
+    pub(crate) fn is_of_one_factor(self) -> bool {
+        matches!(self, Self::MixBias(_) | Self::HeadBias)
     }
 }
 
@@ -50,10 +76,16 @@ impl fmt::Display for Site {
             Self::ResidPre(l) => write!(f, "blocks.{l}.resid_pre"),
             Self::Qkv(l) => write!(f, "blocks.{l}.attn.qkv"),
             Self::Pattern(l) => write!(f, "blocks.{l}.attn.pattern"),
+            Self::Z(l) => write!(f, "blocks.{l}.attn.z"),
             Self::AttnOut(l) => write!(f, "blocks.{l}.attn.out"),
             Self::ResidMid(l) => write!(f, "blocks.{l}.resid_mid"),
             Self::MlpOut(l) => write!(f, "blocks.{l}.mlp.out"),
             Self::ResidPost(l) => write!(f, "blocks.{l}.resid_post"),
+            Self::AttnBias(l) => write!(f, "blocks.{l}.attn.bias"),
+            Self::MixBias(l) => write!(f, "blocks.{l}.attn.mix.bias"),
+            Self::MlpBias(l) => write!(f, "blocks.{l}.mlp.bias"),
+            Self::NormBias => write!(f, "norm.bias"),
+            Self::HeadBias => write!(f, "head.bias"),
         }
     }
 }
@@ -64,15 +96,17 @@ impl FromStr for Site {
     fn from_str(name: &str) -> Result<Self> {
         let unknown =
             || Error::argument(format!("no site is called `{name}`; sites look like `blocks.3.attn.pattern`"));
-        if name == "embed" {
-            return Ok(Self::Embed);
+        let alone = [Self::Embed, Self::NormBias, Self::HeadBias];
+        if let Some(site) = alone.into_iter().find(|site| site.to_string() == name) {
+            return Ok(site);
         }
         let (layer, rest) = name.strip_prefix("blocks.").and_then(|n| n.split_once('.')).ok_or_else(unknown)?;
         let layer = layer.parse().map_err(|_| unknown())?;
         let kinds =
             [Self::ResidPre, Self::Qkv, Self::Pattern, Self::AttnOut, Self::ResidMid, Self::MlpOut, Self::ResidPost];
-        let same = |site: &Site| site.to_string().ends_with(&format!(".{layer}.{rest}"));
-        kinds.map(|kind| kind(layer)).into_iter().find(same).ok_or_else(unknown)
+        let kinds = kinds.into_iter().chain([Self::Z, Self::AttnBias, Self::MixBias, Self::MlpBias]);
+        let same = |site: &Site| site.to_string() == format!("blocks.{layer}.{rest}");
+        kinds.map(|kind: fn(usize) -> Self| kind(layer)).find(same).ok_or_else(unknown)
     }
 }
 

@@ -15,6 +15,7 @@ use super::image::Image;
 use super::labels::{Labels, Named, headless};
 use super::patches::{Patches, Vision};
 use super::processor::Processor;
+use super::rules::Rules;
 use super::vit::arguments;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -28,6 +29,7 @@ const EPS: f64 = 1e-6;
 #[derive(Clone)]
 pub struct Mixer(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     name: String,
     patches: Patches,
@@ -76,6 +78,18 @@ impl Mixer {
         Ok(Self(Arc::new(parts)))
     }
 
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let under = |chain: &Chain| chain.under(rules);
+        Self(Arc::new(Parts {
+            blocks: self.0.blocks.iter().map(under).collect(),
+            norm: under(&self.0.norm),
+            head: self.0.head.as_ref().map(under),
+            ..(*self.0).clone()
+        }))
+    }
+
     /// How many blocks there are.
     pub fn layers(&self) -> usize {
         self.0.blocks.len()
@@ -102,7 +116,7 @@ impl Mixer {
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let head = self.0.head.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
         let mean = self.hidden_hooked(x, hook)?.mean_keepdim(1)?;
-        Ok(head.forward(&mean, None, &mut Clear)?.squeeze(1)?)
+        Ok(head.forward(&mean, None, hook)?.squeeze(1)?)
     }
 
     /// Pixels `(n,3,h,w)` → the last block's output, normalised, `(n,t,c)`, with a hook at the named places of the network.
@@ -112,7 +126,7 @@ impl Mixer {
         check_layers(hook, self.layers())?;
         let x = self.0.patches.embed(x)?;
         let x = self.0.blocks.iter().try_fold(x, |x, block| block.forward(&x, None, hook))?;
-        self.0.norm.forward(&x, None, &mut Clear)
+        self.0.norm.forward(&x, None, hook)
     }
 
     /// The classes and their probabilities, most probable first.
@@ -139,11 +153,14 @@ fn parts(name: &str, json: &Value, weights: &Weights) -> Result<Parts> {
     } else {
         Activation::Gelu
     };
-    let head = |classes| Ok::<_, Error>(Chain::new(vec![Stage::Linear(weights.linear("head", c, classes)?)]));
+    let head = |classes| {
+        let linear = Stage::Linear(weights.linear("head", c, classes)?);
+        Ok::<_, Error>(Chain::new(vec![Stage::At(Site::HeadBias), linear]))
+    };
     Ok(Parts {
         name: name.into(),
         blocks: (0..layers).map(|l| block(weights, l, patches.count(), c, activation)).collect::<Result<_>>()?,
-        norm: Chain::new(vec![Stage::LayerNorm(weights.layer_norm("norm", c, EPS)?)]),
+        norm: Chain::new(vec![Stage::At(Site::NormBias), Stage::LayerNorm(weights.layer_norm("norm", c, EPS)?)]),
         head: classes.map(head).transpose()?,
         labels: Labels::new(classes.unwrap_or(0), &Named::listed(serde_json::from_value(json["label_names"].clone())?)),
         patches,
@@ -159,12 +176,17 @@ fn block(weights: &Weights, l: usize, tokens: usize, channels: usize, activation
         |name: &str| Ok::<_, Error>(Stage::LayerNorm(weights.layer_norm(&format!("{stem}{name}"), channels, EPS)?));
     Ok(Chain::new(vec![
         Stage::At(Site::ResidPre(l)),
+        Stage::At(Site::AttnBias(l)),
         Stage::Residual(vec![
             norm("norm1")?,
-            Stage::Transposed(mlp(weights, &format!("{stem}mlp_tokens"), tokens, activation)?),
+            Stage::Transposed(
+                [vec![Stage::At(Site::MixBias(l))], mlp(weights, &format!("{stem}mlp_tokens"), tokens, activation)?]
+                    .concat(),
+            ),
             Stage::At(Site::AttnOut(l)),
         ]),
         Stage::At(Site::ResidMid(l)),
+        Stage::At(Site::MlpBias(l)),
         Stage::Residual(
             [
                 vec![norm("norm2")?],

@@ -15,6 +15,7 @@ use super::decoder::Places;
 use super::hook::{Clear, Site};
 use super::patches::of_pixels;
 use super::processor::Processor;
+use super::rules::Rules;
 use super::vlm::{Eyes, Slot};
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -59,6 +60,7 @@ fn two() -> usize {
 const PARTS: [&str; 5] = ["patch_embed.proj.weight", "blocks.", "merger.ln_q", "merger.mlp.0", "merger.mlp.2"];
 
 /// A vision transformer over pictures of any size, and what merges its patches.
+#[derive(Clone)]
 pub(super) struct Qwen2Eyes {
     processor: Processor,
     /// A patch's side, in pixels.
@@ -181,6 +183,10 @@ impl Eyes for Qwen2Eyes {
             Some((order, _)) => reordered(&x, &inverse(&order)),
             None => Ok(x),
         }
+    }
+
+    fn under(&self, rules: Rules) -> Box<dyn Eyes> {
+        Box::new(Self { blocks: self.blocks.under(rules), merger: self.merger.under(rules), ..self.clone() })
     }
 
     fn slot(&self) -> Slot {

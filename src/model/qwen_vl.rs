@@ -16,6 +16,7 @@ use super::encoder::{Encoder, Form, Names, Qkv};
 use super::hook::Clear;
 use super::patches::{Patches, places};
 use super::processor::Processor;
+use super::rules::Rules;
 use super::vlm::{Eyes, Slot};
 use super::weights::Weights;
 use crate::{Error, Interpolation, Result, resample};
@@ -57,6 +58,7 @@ const NAMES: Names = Names {
 };
 
 /// A vision transformer over squares, and the queries that sum it up.
+#[derive(Clone)]
 pub(super) struct QwenEyes {
     patches: Patches,
     encoder: Encoder,
@@ -138,6 +140,11 @@ impl Eyes for QwenEyes {
         self.resampler.forward(&x)
     }
 
+    fn under(&self, rules: Rules) -> Box<dyn Eyes> {
+        let (encoder, resampler) = (self.encoder.under(rules), self.resampler.under(rules));
+        Box::new(Self { encoder, resampler, ..self.clone() })
+    }
+
     fn slot(&self) -> Slot {
         Slot { open: "<img>", pad: "<imgpad>", close: "</img>", named: true }
     }
@@ -159,6 +166,7 @@ impl Eyes for QwenEyes {
 /// One cross-attention: each query sums up all patches (arXiv 2308.12966, §2.1, «position-aware vision-language adapter»).
 ///
 /// y = softmax(q·Kᵀ/√d)·V with q = (LN(query) + place)·W_qᵀ the same for all pictures, K = (x + place)·W_kᵀ, V = x·W_vᵀ.
+#[derive(Clone)]
 struct Resampler {
     /// Patches → keys, still without their places, and values: `(n,t,c) → (n,t,2d)`.
     keys_and_values: Chain,
@@ -168,6 +176,7 @@ struct Resampler {
     queries: Tensor,
     /// Heads side by side → visual tokens.
     out: Chain,
+    rules: Rules,
 }
 
 impl Resampler {
@@ -206,7 +215,14 @@ impl Resampler {
                 Stage::LayerNorm(weights.layer_norm("visual.ln_post", d, EPS)?),
                 Stage::Linear(projection),
             ]),
+            rules: Rules::exact(),
         })
+    }
+
+    /// The same, walked back by these rules.
+    fn under(&self, rules: Rules) -> Self {
+        let (keys_and_values, out) = (self.keys_and_values.under(rules), self.out.under(rules));
+        Self { keys_and_values, out, rules, ..self.clone() }
     }
 
     /// Patches `(n,t,c)` → visual tokens `(n,q,d)`.
@@ -217,9 +233,9 @@ impl Resampler {
         let by_head = |x: Tensor| x.reshape((n, t, h, HEAD))?.transpose(1, 2)?.contiguous();
         let keys = by_head(both.narrow(2, 0, wide / 2)?.broadcast_add(&self.key_places)?)?;
         let values = by_head(both.narrow(2, wide / 2, wide / 2)?.contiguous()?)?;
-        let scores = self.queries.broadcast_matmul(&keys.t()?)?;
+        let scores = self.rules.score.of(&keys, |keys| self.queries.broadcast_matmul(&keys.t()?))?;
         let pattern = candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(scores.dtype())?;
-        let mixed = pattern.matmul(&values)?;
+        let mixed = self.rules.attention.of(&pattern, |pattern| pattern.matmul(&values))?;
         self.out.forward(&mixed.transpose(1, 2)?.reshape((n, q, h * HEAD))?, None, &mut Clear)
     }
 }

@@ -15,10 +15,11 @@ use self::config::{Config, HUGGING_FACE, Layout, TIMM};
 use super::blocks::{Chain, Stage};
 use super::checkpoint::{Checkpoint, Load};
 use super::encoder::{Encoder, Form};
-use super::hook::{Clear, Hook};
+use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::{Labels, headless};
 use super::patches::{Patches, Vision, places};
+use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
 
@@ -38,6 +39,7 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub struct Vit(Arc<Parts>);
 
+#[derive(Clone)]
 struct Parts {
     name: String,
     patches: Patches,
@@ -48,13 +50,27 @@ struct Parts {
 }
 
 /// How the last block's output becomes logits.
+#[derive(Clone)]
 enum Readout {
-    /// A head for each of the first tokens, and the mean of what they say.
-    Tokens(Vec<Chain>),
+    /// A norm and a head for each of the first tokens, and the mean of what they say.
+    Tokens { norm: Chain, heads: Vec<Chain> },
     /// The mean over patches, normalised before or after.
     Mean { before: Option<Chain>, after: Chain },
     /// No head: features only.
     Headless,
+}
+
+impl Readout {
+    fn under(&self, rules: Rules) -> Self {
+        let under = |chain: &Chain| chain.under(rules);
+        match self {
+            Self::Tokens { norm, heads } => {
+                Self::Tokens { norm: under(norm), heads: heads.iter().map(under).collect() }
+            }
+            Self::Mean { before, after } => Self::Mean { before: before.as_ref().map(under), after: under(after) },
+            Self::Headless => Self::Headless,
+        }
+    }
 }
 
 impl std::fmt::Debug for Vit {
@@ -99,6 +115,13 @@ impl Vit {
         Ok(Self(Arc::new(parts)))
     }
 
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let (encoder, readout) = (self.0.encoder.under(rules), self.0.readout.under(rules));
+        Self(Arc::new(Parts { encoder, readout, ..(*self.0).clone() }))
+    }
+
     /// How many blocks there are.
     pub fn layers(&self) -> usize {
         self.0.encoder.layers()
@@ -121,9 +144,9 @@ impl Vit {
     /// Errors: x has the wrong shape; the checkpoint has no classifier.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         match &self.0.readout {
-            Readout::Tokens(heads) => {
+            Readout::Tokens { heads, .. } => {
                 let tokens = self.0.encoder.forward_at(&self.0.patches.embed(x)?, None, 0..heads.len())?;
-                self.classify(&tokens)
+                self.classify(&tokens, &mut Clear)
             }
             _ => self.logits_hooked(x, &mut Clear),
         }
@@ -131,7 +154,8 @@ impl Vit {
 
     /// The same for every token to the end, with a hook at the named places of the network.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        self.classify(&self.hidden_hooked(x, hook)?)
+        let tokens = self.hidden_hooked(x, hook)?;
+        self.classify(&tokens, hook)
     }
 
     /// Pixels `(n,3,h,w)` → the last block's output, `(n,t,c)`.
@@ -147,10 +171,11 @@ impl Vit {
     }
 
     /// The last block's output, all tokens or those that are read, → `(n,v)`.
-    fn classify(&self, tokens: &Tensor) -> Result<Tensor> {
-        let run = |chain: &Chain, x: &Tensor| chain.forward(x, None, &mut Clear);
+    fn classify(&self, tokens: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        let mut run = |chain: &Chain, x: &Tensor| chain.forward(x, None, hook);
         match &self.0.readout {
-            Readout::Tokens(heads) => {
+            Readout::Tokens { norm, heads } => {
+                let tokens = run(norm, &tokens.narrow(1, 0, heads.len())?)?;
                 let said = heads.iter().enumerate().map(|(i, head)| run(head, &tokens.narrow(1, i, 1)?));
                 let said = Tensor::cat(&said.collect::<Result<Vec<_>>>()?, 1)?;
                 Ok(said.mean(1)?)
@@ -170,7 +195,7 @@ impl Vit {
     pub fn readout(&self) -> Result<Tensor> {
         let (ahead, count) = (self.0.patches.ahead(), self.0.patches.count());
         let weight = |token: usize| match &self.0.readout {
-            Readout::Tokens(heads) if token < heads.len() => 1.0 / heads.len() as f64,
+            Readout::Tokens { heads, .. } if token < heads.len() => 1.0 / heads.len() as f64,
             Readout::Mean { .. } if token >= ahead => 1.0 / count as f64,
             Readout::Headless if token == 0 => 1.0,
             _ => 0.0,
@@ -227,6 +252,8 @@ fn classes(weights: &Weights, layout: &Layout) -> usize {
 
 fn readout(weights: &Weights, layout: &Layout, config: &Config) -> Result<Readout> {
     let norm = |name: &str| Ok::<_, Error>(Stage::LayerNorm(weights.layer_norm(name, config.channels, config.eps)?));
+    let of_tokens = |norm: Stage| Chain::new(vec![Stage::At(Site::NormBias), norm]);
+    let pooled_head = |stages: Vec<Stage>| Chain::new([vec![Stage::At(Site::HeadBias)], stages].concat());
     let has = |name: &str| weights.contains(&format!("{name}.weight"));
     let classes = classes(weights, layout);
     let linear = |head: &str| Ok::<_, Error>(Stage::Linear(weights.linear(head, config.channels, classes)?));
@@ -235,14 +262,14 @@ fn readout(weights: &Weights, layout: &Layout, config: &Config) -> Result<Readou
     match (heads.first(), pooled) {
         (None, _) => Ok(Readout::Headless),
         (Some(head), true) => {
-            let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(|norm| Chain::new(vec![norm]));
+            let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(of_tokens);
             let after = has(layout.norm_pooled).then(|| norm(layout.norm_pooled)).transpose()?;
-            let after = after.into_iter().chain([linear(head)?]).collect();
-            Ok(Readout::Mean { before, after: Chain::new(after) })
+            let after = pooled_head(after.into_iter().chain([linear(head)?]).collect());
+            Ok(Readout::Mean { before, after })
         }
         (Some(_), false) => {
-            let chain = |head: &&str| Ok(Chain::new(vec![norm(layout.norm)?, linear(head)?]));
-            Ok(Readout::Tokens(heads.iter().map(chain).collect::<Result<_>>()?))
+            let heads = heads.iter().map(|head| Ok(pooled_head(vec![linear(head)?]))).collect::<Result<_>>()?;
+            Ok(Readout::Tokens { norm: of_tokens(norm(layout.norm)?), heads })
         }
     }
 }

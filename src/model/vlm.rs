@@ -14,11 +14,12 @@ use super::chat::Message;
 use super::checkpoint::{Checkpoint, Load};
 use super::decoder::{CausalLm, Config, LLAMA, Past, Places, QWEN, Sampling};
 use super::embedding::Baseline;
-use super::hook::{Record, Site};
+use super::hook::{Hook, Record, Site, check_layers};
 use super::image::Image;
 use super::processor::Processor;
 use super::qwen_vl::QwenEyes;
 use super::qwen2_vl::Qwen2Eyes;
+use super::rules::Rules;
 use super::text::{Continuation, Text, Tokenizer};
 use super::visual_prompt::{Surroundings, VisualPrompt};
 use crate::{Error, Result};
@@ -78,6 +79,9 @@ pub(super) trait Eyes: Send + Sync {
         self.see_patches(&self.cut(pixels)?, [height, width])
     }
 
+    /// The same, walked back by these rules.
+    fn under(&self, rules: Rules) -> Box<dyn Eyes>;
+
     /// How a text says that a picture stands there.
     fn slot(&self) -> Slot;
 
@@ -134,6 +138,14 @@ impl Vlm {
         let config = if kind == "qwen" { config } else { config.seeing() };
         let (llm, number) = (CausalLm::of(&checkpoint, kind, config, names)?, NEXT.fetch_add(1, Ordering::Relaxed));
         Ok(Self(Arc::new(Parts { number, llm, eyes, dtype: load.dtype, device: load.device.clone() })))
+    }
+
+    /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
+    /// them. Cheap: weights are shared.
+    pub fn under(&self, rules: Rules) -> Self {
+        let Parts { number, llm, eyes, dtype, device } = &*self.0;
+        let (llm, eyes, device) = (llm.under(rules), eyes.under(rules), device.clone());
+        Self(Arc::new(Parts { number: *number, llm, eyes, dtype: *dtype, device }))
     }
 
     /// A picture and a question about it, as the model was trained to be asked; the picture is resized as its checkpoint says.
@@ -298,6 +310,17 @@ impl Vlm {
         prompt.check_tokens(x)?;
         self.is_reader_of(prompt)?;
         self.read_last(&prompt.start(), x, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
+    }
+
+    /// The same, with a hook at the named places of the language model.
+    ///
+    /// Errors: also a site in a layer that does not exist.
+    pub fn logits_from_hooked(&self, prompt: &VisualPrompt, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        prompt.check_tokens(x)?;
+        self.is_reader_of(prompt)?;
+        check_layers(hook, self.0.llm.layers())?;
+        let hidden = self.0.llm.blocks(x.clone(), &prompt.start(), hook)?;
+        Ok(self.0.llm.read_out(&hidden.narrow(1, x.dim(1)? - 1, 1)?)?.squeeze(1)?)
     }
 
     /// Embeddings `(n,t,c)` of all tokens of the prompt → ln p of each token of an answer, `(n,o)`; in nats.

@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use candle_core::DType;
 use pellucid::Target;
@@ -163,6 +164,11 @@ impl Run<'_> {
 
     fn model<M: Any + Clone>(&self, load: Loader<M>) -> Fallible<M> {
         self.suite.model(self.name()?, self.dtype, load)
+    }
+
+    /// Where the files of the case's model are.
+    pub fn folder(&self) -> Fallible<PathBuf> {
+        Ok(self.suite.path(self.name()?)?.into())
     }
 
     fn name(&self) -> Fallible<&str> {

@@ -14,8 +14,8 @@ use super::job::Job;
 use super::suite::Suite;
 use super::value::Value;
 use super::{
-    Fallible, bert, causal, clip, context_cite, continuation, files, last_logit, rollout, sentence, tokens, units,
-    vision, vision_language,
+    Fallible, bert, causal, clip, context_cite, continuation, files, last_logit, libra, rollout, sentence, tokens,
+    units, vision, vision_language,
 };
 
 /// Everything a case may expect, by field. A field that is reached in several ways is there several times, as
@@ -43,6 +43,7 @@ const HELD: &[&str] = &["image", "image_u8_hwc", "texts", "input_ids", "attentio
 const LOOKED_AT: &[&str] =
     &["image", "image_u8_hwc", "texts", "input_ids", "attention_mask", "prompt", "image_grid_thw", "tokens"];
 const ASKED: &[&str] = &["image", "image_u8_hwc", "prompt", "input_ids", "image_grid_thw", "tokens"];
+const READ: &[&str] = &["text", "input_ids", "tokens", "image", "image_u8_hwc", "texts", "attention_mask"];
 const SAID: &[&str] = &["text", "input_ids", "tokens", "kept", "target_text", "target_ids", "target_tokens"];
 const CITED: &[&str] = &[
     "context",
@@ -109,6 +110,10 @@ const KINDS: &[Kind] = &[
     Kind { name: "forward_clip", inputs: HELD, params: &["mean", "std"], dtypes: &[F32, F64], run: clip::forward },
     Kind { name: "forward_vlm", inputs: ASKED, dtypes: &[F32, F64], run: vision_language::forward,
            params: &["mean", "std", "patch_size", "merge_size", "temporal_patch_size"] },
+    Kind { name: "libra", inputs: READ, dtypes: &[F32, F64], run: libra::layers,
+           params: &["F", "rules", "target", "x0", "unattributed", "mean", "std", "embedding_norm_constant", "text_side"] },
+    Kind { name: "libra_pixel", inputs: SEEN, params: &["F", "rules", "target", "x", "mean", "std"], dtypes: &[F32, F64],
+           run: libra::pixels },
 ];
 
 /// Parameters that are sentences for people: what they may say, and what this runner then does.
@@ -120,8 +125,14 @@ fn sentences(name: &str) -> Option<Json> {
             last_logit::LAST,
             continuation::LOG_PROBABILITY,
             vision::SIMILARITY,
-            vision_language::MOVING
+            vision_language::MOVING,
+            libra::LOGIT,
+            libra::PROBABILITY,
+            libra::SIMILARITY
         ]),
+        "x0" => json!(libra::STARTS),
+        "unattributed" => json!([libra::UNATTRIBUTED]),
+        "text_side" => json!(["constant"]),
         "layer" => json!(["bert.embeddings.word_embeddings", "embeddings.word_embeddings", "model.embed_tokens"]),
         "pooling" => json!(["mean over all tokens, then L2"]),
         "padding" => json!(["right"]),

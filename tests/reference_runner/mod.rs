@@ -14,6 +14,7 @@ mod files;
 mod job;
 mod kinds;
 mod last_logit;
+mod libra;
 mod peer;
 pub mod pending;
 mod qwen_vl;

@@ -48,7 +48,8 @@ impl Suite {
         self.folder.join(name)
     }
 
-    fn path(&self, model: &str) -> Fallible<String> {
+    /// Where a model's files are.
+    pub fn path(&self, model: &str) -> Fallible<String> {
         let path = match self.models[model]["folder"].as_str() {
             _ if model == "minilm" => minilm::folder(),
             Some(folder) => self.folder.join(folder),

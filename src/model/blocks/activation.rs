@@ -1,4 +1,4 @@
-//! The activation functions of transformers, each with its slope beside it.
+//! The activation functions of transformers, each with its slope and its gate beside it.
 
 use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
@@ -6,8 +6,12 @@ use serde::{Deserialize, Serialize};
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape};
 use super::{shared_out, simd};
+use crate::model::rules::Product;
 
 /// `(n,t,c) → (n,t,c)`, element by element, under the names Hugging Face configs use.
+///
+/// Each is a(x) = x·G(x) with a gate G. Backward: x̄ = ȳ·a′(x); with the gate frozen, x̄ = ȳ·G(x)
+/// ([`Rules::activation`](crate::model::Rules::activation)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
@@ -30,16 +34,45 @@ pub enum Activation {
 impl Block for Activation {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
         let mut y = vec![T::zero(); x.len()];
-        shared_out(shape, &x, &mut y, |x, y| self.map(x, y, |y, (value, _)| *y = value));
+        shared_out(shape, &x, &mut y, |x, y| self.map(x, y, |y, at| *y = at.value));
         Ok((y, x))
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        shared_out(shape, x, &mut dy, |x, g| self.map(x, g, |g, (_, slope)| *g *= slope));
+        shared_out(shape, x, &mut dy, |x, g| self.pull_back(x, g, shape.rules.activation));
         Ok(dy)
     }
 
-    fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
+    fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        match shape.rules.activation {
+            Product::Frozen => self.with_frozen_gate(x),
+            rule => rule.shared(&self.value(x)?),
+        }
+    }
+}
+
+/// An activation at one x.
+pub(super) struct At<T> {
+    /// a(x).
+    pub value: T,
+    /// a′(x).
+    slope: T,
+    /// G(x) = a(x)/x, and a′(0) at 0.
+    gate: T,
+}
+
+impl Activation {
+    /// ȳ in `g` becomes x̄.
+    pub(super) fn pull_back<T: Real>(self, x: &[T], g: &mut [T], rule: Product) {
+        match rule {
+            Product::Exact => self.map(x, g, |g, at| *g *= at.slope),
+            Product::Frozen => self.map(x, g, |g, at| *g *= at.gate),
+            Product::Halved => self.map(x, g, |g, at| *g *= T::lit(0.5) * at.slope),
+        }
+    }
+
+    /// a(x) by candle's operations.
+    fn value(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
             Self::Gelu => x.gelu_erf(),
             Self::GeluNew => x.gelu(),
@@ -49,11 +82,27 @@ impl Block for Activation {
             Self::Tanh => x.tanh(),
         }
     }
-}
 
-impl Activation {
-    /// Visits every element of `y` with (a(x), a′(x)).
-    pub(super) fn map<T: Real>(self, x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T))) {
+    /// The same value, walked back as x·G with a constant G.
+    fn with_frozen_gate(self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (x0, value) = (x.detach(), self.value(&x.detach())?);
+        let nil = x0.zeros_like()?;
+        let at_nil = (x0.ones_like()? * self.slope_at_nil())?;
+        let gate = x0.eq(&nil)?.where_cond(&at_nil, &(&value / &x0)?)?;
+        value + ((x - x0)? * gate)?
+    }
+
+    /// a′(0).
+    fn slope_at_nil(self) -> f64 {
+        match self {
+            Self::Gelu | Self::GeluNew | Self::QuickGelu | Self::Silu => 0.5,
+            Self::Relu => 0.0,
+            Self::Tanh => 1.0,
+        }
+    }
+
+    /// Visits every element of `y` with the activation at x.
+    pub(super) fn map<T: Real>(self, x: &[T], y: &mut [T], visit: impl Fn(&mut T, At<T>)) {
         match self {
             Self::Gelu => each(x, y, visit, gelu),
             Self::GeluNew => each(x, y, visit, gelu_new),
@@ -67,7 +116,7 @@ impl Activation {
 
 /// The loop, compiled once per activation so that it vectorises.
 #[inline(always)]
-fn each<T: Real>(x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T)), a: impl Fn(T) -> (T, T)) {
+fn each<T: Real>(x: &[T], y: &mut [T], visit: impl Fn(&mut T, At<T>), a: impl Fn(T) -> At<T>) {
     simd(
         #[inline(always)]
         || {
@@ -79,33 +128,35 @@ fn each<T: Real>(x: &[T], y: &mut [T], visit: impl Fn(&mut T, (T, T)), a: impl F
 }
 
 #[inline(always)]
-fn gelu<T: Real>(x: T) -> (T, T) {
+fn gelu<T: Real>(x: T) -> At<T> {
     let (phi, density) = x.normal();
-    (x * phi, phi + x * density)
+    At { value: x * phi, slope: phi + x * density, gate: phi }
 }
 
 #[inline(always)]
-fn gelu_new<T: Real>(x: T) -> (T, T) {
+fn gelu_new<T: Real>(x: T) -> At<T> {
     let (half, a, b) = (T::lit(0.5), T::lit((2.0 / std::f64::consts::PI).sqrt()), T::lit(0.044715));
     let t = (a * (x + b * x * x * x)).fast_tanh();
     let inner = a * (T::one() + T::lit(3.0) * b * x * x);
-    (half * x * (T::one() + t), half * (T::one() + t) + half * x * (T::one() - t * t) * inner)
+    let gate = half * (T::one() + t);
+    At { value: half * x * (T::one() + t), slope: gate + half * x * (T::one() - t * t) * inner, gate }
 }
 
 /// x·sigmoid(kx).
 #[inline(always)]
-fn gated<T: Real>(x: T, k: T) -> (T, T) {
+fn gated<T: Real>(x: T, k: T) -> At<T> {
     let s = T::one() / (T::one() + (-k * x).fast_exp());
-    (x * s, s + x * k * s * (T::one() - s))
+    At { value: x * s, slope: s + x * k * s * (T::one() - s), gate: s }
 }
 
 #[inline(always)]
-fn relu<T: Real>(x: T) -> (T, T) {
-    if x > T::zero() { (x, T::one()) } else { (T::zero(), T::zero()) }
+fn relu<T: Real>(x: T) -> At<T> {
+    let slope = if x > T::zero() { T::one() } else { T::zero() };
+    At { value: if x > T::zero() { x } else { T::zero() }, slope, gate: slope }
 }
 
 #[inline(always)]
-fn tanh<T: Real>(x: T) -> (T, T) {
+fn tanh<T: Real>(x: T) -> At<T> {
     let t = x.fast_tanh();
-    (t, T::one() - t * t)
+    At { value: t, slope: T::one() - t * t, gate: if x == T::zero() { T::one() } else { t / x } }
 }

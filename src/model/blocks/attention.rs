@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape, View, view};
 use super::{at_least_single, greatest, simd, sum};
+use crate::model::rules::Product;
 use crate::{Error, Result};
 
 /// `(n,t,(h+2k)·d) → (n,t,h·d)`: per head, A = softmax(q·Kᵀ/√d), y = A·V (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).
@@ -19,7 +20,10 @@ use crate::{Error, Result};
 /// The backward recomputes A per head rather than keep `(h,t,t)` numbers for every step: with Ā = ȳ·Vᵀ and
 /// S̄ = A∘(Ā − rowsum(A∘Ā))/√d,
 ///
-/// q̄ = S̄·K, K̄ = S̄ᵀ·q, V̄ = Aᵀ·ȳ.
+/// q̄ = S̄·K, K̄ = S̄ᵀ·q, V̄ = Aᵀ·ȳ;
+///
+/// with the pattern frozen, V̄ = Aᵀ·ȳ alone, and q̄ = K̄ = 0 ([`Rules::attention`](crate::model::Rules::attention)); halved, ½
+/// of V̄ and of Ā, and where scores are halved too ([`Rules::score`](crate::model::Rules::score)) a quarter of q̄ and K̄.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     heads: usize,
@@ -163,23 +167,24 @@ impl Attention {
         Ok(all)
     }
 
-    /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: the attention pattern A, differentiable.
+    /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: the attention pattern A, differentiable unless it is frozen.
     pub(super) fn pattern(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let q = self.part(qkv, 0, self.heads)?;
         let k = self.with_past(qkv, self.heads, shape)?;
         let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
-        let scores = (q.matmul(&k.t()?)? * scale)?;
+        let scores = (shape.rules.score.of(&k, |k| q.matmul(&k.t()?))? * scale)?;
         let scores = match self.hidden(qkv, shape)? {
             Some(hide) => scores.broadcast_add(&hide)?,
             None => scores,
         };
-        candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(qkv.dtype())
+        let pattern = candle_nn::ops::softmax(&at_least_single(&scores)?, D::Minus1)?.to_dtype(qkv.dtype())?;
+        Ok(shape.rules.attention.factor(&pattern))
     }
 
     /// `(n,h,t,p+t)` and the packed values → `(n,t,h·d)`: A·V, heads side by side.
     pub(super) fn mix(&self, pattern: &Tensor, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let v = self.with_past(qkv, self.heads + self.kv_heads, shape)?;
-        pattern.matmul(&v)?.transpose(1, 2)?.flatten_from(2)
+        shape.rules.attention.shared(&pattern.matmul(&v)?.transpose(1, 2)?.flatten_from(2)?)
     }
 
     /// `count` heads of the packed projections, from the one numbered `first`, as `(n,count,t,d)`.
@@ -393,23 +398,30 @@ impl Block for Attention {
         let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
         let mut slope = pattern.clone();
         let mut out = vec![T::zero(); qkv.len()];
+        let [share, score] = [shape.rules.attention, shape.rules.score].map(Product::share);
         each_head::<T>(self, shape, |head, row| {
-            let scale = T::lit(1.0 / (head.d as f64).sqrt());
             let dy = head.output(&dy, row);
-            let [q, k, v] = [head.q, head.k, head.v].map(|part| head.packed(qkv, row, part));
-            head.pattern(qkv, row, &mut pattern);
-            head.against_all(&mut slope, T::one(), dy, head.before(head.v), v);
-            softmax_backward(&pattern, &mut slope, head.keys());
-            let (a, s) = (head.now(&pattern), head.now(&slope));
             let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
                 matmul(&mut out[row * width + part..], width, true, scale, a, b, shape.threads);
             };
+            head.pattern(qkv, row, &mut pattern);
+            let a = head.now(&pattern);
+            into(head.v, T::lit(share), a.t(), dy);
+            if shape.rules.attention == Product::Frozen {
+                return;
+            }
+            let scale = T::lit(share * score / (head.d as f64).sqrt());
+            let [q, k, v] = [head.q, head.k, head.v].map(|part| head.packed(qkv, row, part));
+            head.against_all(&mut slope, T::one(), dy, head.before(head.v), v);
+            softmax_backward(&pattern, &mut slope, head.keys());
+            let s = head.now(&slope);
             into(head.q, scale, s, k);
             if let Some(before) = head.before(head.k) {
                 into(head.q, scale, head.old(&slope), before);
             }
-            into(head.k, scale, s.t(), q);
-            into(head.v, T::one(), a.t(), dy);
+            if shape.rules.score != Product::Frozen {
+                into(head.k, scale, s.t(), q);
+            }
         })?;
         Ok(out)
     }

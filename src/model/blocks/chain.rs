@@ -10,6 +10,7 @@ use super::attention::Attention;
 use super::matrix::Real;
 use super::stage::{Block, Rows, Setting, Shape, Stage, by_block, view, widths};
 use crate::model::hook::{Clear, Hook, Site};
+use crate::model::rules::Rules;
 use crate::{Error, Result};
 
 /// Stages applied in order, `(n,t,c) → (n,t,d)`.
@@ -20,17 +21,23 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Chain {
     stages: Arc<[Stage]>,
+    rules: Rules,
 }
 
 impl Chain {
     /// The stages, first to last.
     pub fn new(stages: Vec<Stage>) -> Self {
-        Self { stages: stages.into() }
+        Self { stages: stages.into(), rules: Rules::exact() }
     }
 
     /// The same, and then more.
     pub fn then(&self, more: Vec<Stage>) -> Self {
-        Self { stages: self.stages.iter().cloned().chain(more).collect() }
+        Self { stages: self.stages.iter().cloned().chain(more).collect(), ..*self }
+    }
+
+    /// The same, walked back by these rules. Its values stay the same.
+    pub fn under(&self, rules: Rules) -> Self {
+        Self { rules, ..self.clone() }
     }
 
     /// The stages, first to last.
@@ -60,6 +67,7 @@ impl Chain {
     }
 
     fn run(&self, x: &Tensor, shape: Shape, hook: &mut dyn Hook) -> Result<Tensor> {
+        let shape = Shape { rules: self.rules, ..shape };
         let wanted = hook.sites();
         let seen = self.stages.iter().flat_map(Stage::sites).any(|site| wanted.contains(&site));
         match seen || !has_kernels(x) {
@@ -83,7 +91,8 @@ impl Chain {
 
     /// The same for tokens that stand in a setting.
     pub fn composed_in(&self, x: &Tensor, setting: Setting) -> Result<Tensor> {
-        walk(&self.stages, x.clone(), &setting.of(x)?, &mut Clear, false)
+        let shape = Shape { rules: self.rules, ..setting.of(x)? };
+        walk(&self.stages, x.clone(), &shape, &mut Clear, false)
     }
 }
 
@@ -100,24 +109,39 @@ fn has_kernels(x: &Tensor) -> bool {
 /// The stages in order, each site shown to the hook. Between two places that it wants to see, by hand-written kernels, as one
 /// operation, or by candle's operations.
 fn walk(stages: &[Stage], mut x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
-    let mut rest = stages;
+    let (mut rest, mut shape) = (stages, shape.clone());
     while let Some(stage) = rest.first() {
-        let shape = Shape { channels: x.dim(2)?, ..shape.clone() };
-        let unseen = rest.iter().take_while(|stage| kernels && !shows(stage, hook)).count();
+        shape.channels = x.dim(2)?;
+        let unseen = rest.iter().take_while(|stage| kernels && !shows(stage, &shape, hook)).count();
         if unseen > 0 {
-            x = unwatched(&rest[..unseen], x, shape)?;
-            rest = &rest[unseen..];
+            x = unwatched(&rest[..unseen], x, shape.clone())?;
+        } else if let Some(site) = stage.bias_site() {
+            shape.biases = bias_factors(site, &x, &shape, hook)?;
         } else {
             x = watched(stage, x, &shape, hook, kernels)?;
-            rest = &rest[1..];
         }
+        rest = &rest[unseen.max(1)..];
     }
     Ok(x)
 }
 
-/// Whether a hook wants to see something inside a stage.
-fn shows(stage: &Stage, hook: &dyn Hook) -> bool {
-    stage.sites().into_iter().any(|site| wants(hook, site))
+/// Whether a hook wants to see something inside a stage, or biases that it wants to see are.
+fn shows(stage: &Stage, shape: &Shape, hook: &dyn Hook) -> bool {
+    let biased = shape.biases.is_some() && (stage.has_bias() || stage.bias_site().is_some());
+    biased || stage.sites().into_iter().any(|site| wants(hook, site))
+}
+
+/// What biases are multiplied with from here on: ones, as a hook leaves them that wants to see them.
+fn bias_factors(site: Site, x: &Tensor, shape: &Shape, hook: &mut dyn Hook) -> Result<Option<Tensor>> {
+    if !wants(hook, site) {
+        return Ok(None);
+    }
+    let wanted = if site.is_of_one_factor() { [shape.examples, 1] } else { [shape.examples, shape.tokens] };
+    let factors = hook.at(site, Tensor::ones(&wanted, x.dtype(), x.device())?)?;
+    match factors.dims() == wanted {
+        true => Ok(Some(factors.unsqueeze(2)?)),
+        false => Err(Error::shape(format!("the factors at `{site}`"), format!("{wanted:?}"), factors.dims())),
+    }
 }
 
 /// Stages that nobody looks into.
@@ -135,8 +159,11 @@ fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels
         Stage::At(site) if wants(hook, *site) => hook.at(*site, x),
         Stage::Residual(inner) => plus(&x, &walk(inner, x.clone(), shape, hook, kernels)?, kernels),
         Stage::Transposed(inner) => {
-            let turned = x.transpose(1, 2)?.contiguous()?;
-            Ok(walk(inner, turned, &shape.transposed(), hook, kernels)?.transpose(1, 2)?.contiguous()?)
+            let (within, last) = inner.split_at(inner.len().saturating_sub(1));
+            let turned = walk(within, x.transpose(1, 2)?.contiguous()?, &shape.transposed(), hook, kernels)?;
+            let biases = shape.biases.as_ref().map(|factors| factors.transpose(1, 2)).transpose()?;
+            let shape = Shape { biases, ..shape.transposed() };
+            Ok(walk(last, turned, &shape, hook, kernels)?.transpose(1, 2)?.contiguous()?)
         }
         Stage::Attention(block, site) if wants(hook, *site) => {
             let pattern = hook.at(*site, pattern(block, &x, shape, kernels)?)?;
@@ -145,8 +172,18 @@ fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels
                 false => Ok(block.mix(&pattern, &x, shape)?),
             }
         }
-        stage => Ok(stage.composed(&x, shape)?),
+        stage => match &shape.biases {
+            Some(factors) if stage.has_bias() => factored(stage, factors, x, shape, kernels),
+            _ => Ok(stage.composed(&x, shape)?),
+        },
     }
+}
+
+/// One stage whose bias is multiplied with factors: without it, and then with so much of it.
+fn factored(stage: &Stage, factors: &Tensor, x: Tensor, shape: &Shape, kernels: bool) -> Result<Tensor> {
+    let Some((stage, bias)) = stage.without_bias()? else { return Ok(stage.composed(&x, shape)?) };
+    let y = walk(&[stage], x, &Shape { biases: None, ..shape.clone() }, &mut Clear, kernels)?;
+    Ok(y.broadcast_add(&factors.broadcast_mul(&bias)?)?)
 }
 
 /// An attention's A: by hand-written kernels where they may be used, and no gradient is asked for.

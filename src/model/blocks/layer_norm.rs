@@ -5,11 +5,13 @@ use candle_core::{D, Tensor};
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, view};
 use super::{at_least_single, shared_out, simd, sum};
+use crate::model::rules::Product;
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·(x − μ)/σ + β, σ² = mean((x − μ)²) + ε, over c (Ba et al. 2016, arXiv 1607.06450).
 ///
-/// Backward, with x̂ = (x − μ)/σ and g = γ·ȳ: x̄ = (g − mean(g) − x̂·mean(g·x̂)) / σ.
+/// Backward, with x̂ = (x − μ)/σ and g = γ·ȳ: x̄ = (g − mean(g) − x̂·mean(g·x̂)) / σ; with σ frozen,
+/// x̄ = (g − mean(g)) / σ ([`Rules::norm`](crate::model::Rules::norm)).
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor,
@@ -30,6 +32,11 @@ impl LayerNorm {
             ));
         }
         Ok(Self { weight: weight.contiguous()?, bias: bias.contiguous()?, eps })
+    }
+
+    /// γ·(x − μ)/σ, and β.
+    pub(super) fn without_bias(&self) -> candle_core::Result<(Self, Tensor)> {
+        Ok((Self { bias: self.bias.zeros_like()?, ..self.clone() }, self.bias.clone()))
     }
 }
 
@@ -52,14 +59,14 @@ impl Block for LayerNorm {
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        let weight = view::<T>(&self.weight)?;
+        let (weight, rule) = (view::<T>(&self.weight)?, shape.rules.norm);
         let weight: &[T] = &weight;
         shared_out(shape, x, &mut dy, |x, dy| {
             simd(
                 #[inline(always)]
                 || {
                     for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
-                        pull_back(x, g, weight, T::lit(self.eps));
+                        pull_back(x, g, weight, T::lit(self.eps), rule);
                     }
                 },
             );
@@ -67,11 +74,11 @@ impl Block for LayerNorm {
         Ok(dy)
     }
 
-    fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
+    fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let exact = at_least_single(x)?;
         let centred = exact.broadcast_sub(&exact.mean_keepdim(D::Minus1)?)?;
         let sigma = (centred.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
-        let normal = centred.broadcast_div(&sigma)?.to_dtype(x.dtype())?;
+        let normal = shape.rules.norm.of(&sigma, |sigma| centred.broadcast_div(sigma))?.to_dtype(x.dtype())?;
         normal.broadcast_mul(&self.weight)?.broadcast_add(&self.bias)
     }
 
@@ -93,11 +100,14 @@ fn normalise<T: Real>(x: &[T], y: &mut [T], weight: &[T], bias: &[T], eps: T) {
 
 /// ȳ in `g` becomes x̄, for one token.
 #[inline(always)]
-fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T) {
-    let c = T::lit(x.len() as f64);
+fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T, rule: Product) {
+    let (c, share) = (T::lit(x.len() as f64), T::lit(rule.share()));
     let (mean, inverse) = moments(x, eps);
-    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= share * w);
     let mean_g = sum(x.len(), |i| g[i]) / c;
+    if rule == Product::Frozen {
+        return g.iter_mut().for_each(|g| *g = (*g - mean_g) * inverse);
+    }
     let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
     for (i, g) in g.iter_mut().enumerate() {
         *g = (*g - mean_g - (x[i] - mean) * inverse * mean_gx) * inverse;

@@ -65,6 +65,16 @@ impl Linear {
         Self::new(weight, self.bias.as_ref().map(|bias| bias * scale).transpose()?)
     }
 
+    /// x·Wᵀ, and b if there is one.
+    pub(super) fn without_bias(&self) -> Option<(Self, Tensor)> {
+        Some((Self { bias: None, ..self.clone() }, self.bias.clone()?))
+    }
+
+    /// Whether it has a bias.
+    pub(super) fn has_bias(&self) -> bool {
+        self.bias.is_some()
+    }
+
     /// Whether its matrix is packed.
     pub fn is_packed(&self) -> bool {
         self.weights.iter().any(Weight::is_packed)
@@ -84,6 +94,13 @@ fn joined(weights: Vec<Weight>) -> Result<Vec<Weight>> {
         Some(dense) => Ok(vec![Weight::Dense(Tensor::cat(&dense, 0)?)]),
         None => Ok(weights),
     }
+}
+
+/// So many of the first columns are zero in every row, as those of queries and keys are where attention is frozen: nothing
+/// is walked back through them.
+fn zeros_ahead<T: Real>(rows: &[T], width: usize) -> usize {
+    let of_row = |row: &[T]| row.iter().position(|&x| x != T::zero()).unwrap_or(width);
+    rows.chunks_exact(width).map(of_row).min().unwrap_or(width)
 }
 
 fn biases(parts: &[Linear]) -> Result<Option<Tensor>> {
@@ -114,13 +131,17 @@ impl Block for Linear {
 
     fn backward<T: Real>(&self, _: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let mut dx = vec![T::zero(); shape.rows() * self.from];
-        let mut start = 0;
+        let (first, mut start) = (zeros_ahead(&dy, self.to), 0);
         for weight in &self.weights {
-            let (rows, numbers) = (weight.dims()[0], weight.numbers::<T>()?);
-            let w = Matrix::new(&numbers, rows, self.from, self.from);
-            let dy = Matrix::new(&dy[start..], shape.rows(), rows, self.to);
-            matmul(&mut dx, self.from, start > 0, T::one(), dy, w, shape.threads);
-            start += rows;
+            let end = start + weight.dims()[0];
+            let from = first.clamp(start, end);
+            if from < end {
+                let numbers = weight.numbers::<T>()?;
+                let w = Matrix::new(&numbers[(from - start) * self.from..], end - from, self.from, self.from);
+                let dy = Matrix::new(&dy[from..], shape.rows(), end - from, self.to);
+                matmul(&mut dx, self.from, from > 0, T::one(), dy, w, shape.threads);
+            }
+            start = end;
         }
         Ok(dx)
     }

@@ -5,7 +5,8 @@
 //! beside it, the vector–Jacobian product of its *input*, both by hand on plain slices, plus `composed`: the same block
 //! from candle's differentiable operations, the slow road that devices other than the CPU take and that tests compare.
 //!
-//! A [`Chain`] of blocks is one node of candle's graph.
+//! A [`Chain`] of blocks is one node of candle's graph. What it walks back is the gradient, or what [`Rules`](crate::model::Rules) put in its place:
+//! both stand side by side in each block's file.
 
 mod activation;
 mod attention;
@@ -18,6 +19,7 @@ mod matrix;
 mod rms_norm;
 mod rope;
 mod stage;
+mod unit_length;
 mod weight;
 
 use candle_core::{DType, Tensor};
@@ -36,6 +38,7 @@ pub use rms_norm::{HeadNorm, RmsNorm};
 pub use rope::{Pairing, Rope};
 pub(crate) use stage::view;
 pub use stage::{Position, Setting, Stage};
+pub use unit_length::UnitLength;
 pub use weight::Weight;
 
 /// Runs a loop compiled for the widest vectors this processor has. The closure must be `#[inline(always)]`: left to itself

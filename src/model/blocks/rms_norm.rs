@@ -5,11 +5,13 @@ use candle_core::{D, Tensor};
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, view};
 use super::{at_least_single, simd, sum};
+use crate::model::rules::Product;
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·x/ρ, ρ² = mean(x²) + ε, over c (Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4).
 ///
-/// Backward, with x̂ = x/ρ and g = γ·ȳ: x̄ = (g − x̂·mean(g·x̂)) / ρ.
+/// Backward, with x̂ = x/ρ and g = γ·ȳ: x̄ = (g − x̂·mean(g·x̂)) / ρ; with ρ frozen, x̄ = g / ρ
+/// ([`Rules::norm`](crate::model::Rules::norm)).
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     weight: Tensor,
@@ -53,17 +55,18 @@ impl Block for RmsNorm {
             #[inline(always)]
             || {
                 for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
-                    pull_back(x, g, &weight, T::lit(self.eps));
+                    pull_back(x, g, &weight, T::lit(self.eps), shape.rules.norm);
                 }
             },
         );
         Ok(dy)
     }
 
-    fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
+    fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let exact = at_least_single(x)?;
         let size = (exact.sqr()?.mean_keepdim(D::Minus1)? + self.eps)?.sqrt()?;
-        exact.broadcast_div(&size)?.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
+        let normal = shape.rules.norm.of(&size, |size| exact.broadcast_div(size))?;
+        normal.to_dtype(x.dtype())?.broadcast_mul(&self.weight)
     }
 
     fn width(&self, channels: usize) -> Result<usize> {
@@ -127,7 +130,8 @@ impl Block for HeadNorm {
     }
 
     fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        self.each_head(x, &mut dy, shape.channels, |x, g, weight, eps| pull_back(x, g, weight, eps))?;
+        let rule = shape.rules.norm;
+        self.each_head(x, &mut dy, shape.channels, |x, g, weight, eps| pull_back(x, g, weight, eps, rule))?;
         Ok(dy)
     }
 
@@ -159,9 +163,12 @@ fn normalise<T: Real>(x: &[T], y: &mut [T], weight: &[T], eps: T) {
 
 /// ȳ in `g` becomes x̄, for one token.
 #[inline(always)]
-fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T) {
-    let inverse = inverse_size(x, eps);
-    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= w);
+fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T, rule: Product) {
+    let (inverse, share) = (inverse_size(x, eps), T::lit(rule.share()));
+    g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= share * w);
+    if rule == Product::Frozen {
+        return g.iter_mut().for_each(|g| *g *= inverse);
+    }
     let mean_gx = sum(x.len(), |i| g[i] * x[i] * inverse) / T::lit(x.len() as f64);
     for (i, g) in g.iter_mut().enumerate() {
         *g = (*g - x[i] * inverse * mean_gx) * inverse;

@@ -7,8 +7,9 @@ use candle_core::{Storage, StorageRef, Tensor};
 use gemm::Parallelism;
 
 use super::matrix::Real;
-use super::{Activation, Attention, Gate, HeadNorm, LayerNorm, Linear, LogProbability, RmsNorm, Rope};
+use super::{Activation, Attention, Gate, HeadNorm, LayerNorm, Linear, LogProbability, RmsNorm, Rope, UnitLength};
 use crate::model::hook::Site;
+use crate::model::rules::Rules;
 use crate::{Error, Result};
 
 /// Row-major numbers: `examples · tokens` rows of `channels`.
@@ -37,8 +38,9 @@ impl Setting {
     /// Of no tokens yet.
     fn shape(self) -> Shape {
         let Self { key_mask, past, past_mask, positions, windows } = self;
-        let threads = Parallelism::Rayon(0);
-        Shape { examples: 0, tokens: 0, channels: 0, key_mask, past, past_mask, positions, windows, threads }
+        let (threads, rules) = (Parallelism::Rayon(0), Rules::exact());
+        let (examples, tokens, channels, biases) = (0, 0, 0, None);
+        Shape { examples, tokens, channels, key_mask, past, past_mask, positions, windows, rules, biases, threads }
     }
 
     /// For embeddings x `(n,t,c)`.
@@ -93,6 +95,10 @@ pub(crate) struct Shape {
     pub positions: Option<Arc<[Position]>>,
     /// How many tokens each window has, where attention stays within windows; there is but one if `None`.
     pub windows: Option<Arc<[usize]>>,
+    /// How the backward walks back through products.
+    pub rules: Rules,
+    /// What biases are multiplied with, where a hook wants to see that: `(n,t,1)`, one factor per token, or `(n,1,1)`.
+    pub biases: Option<Tensor>,
     /// How a matrix product may spread over cores.
     pub threads: Parallelism,
 }
@@ -122,8 +128,8 @@ impl Shape {
 
     /// The same numbers with tokens for channels and channels for tokens.
     pub fn transposed(&self) -> Self {
-        let (tokens, channels, threads) = (self.channels, self.tokens, self.threads);
-        Self { examples: self.examples, tokens, channels, threads, ..Setting::default().shape() }
+        let (examples, tokens, channels) = (self.examples, self.channels, self.tokens);
+        Self { examples, tokens, channels, rules: self.rules, threads: self.threads, ..Setting::default().shape() }
     }
 
     /// The place of the first token in the whole text.
@@ -170,6 +176,8 @@ pub enum Stage {
     Gate(Gate),
     /// The log-probability of given tokens.
     LogProbability(LogProbability),
+    /// Vectors of length one.
+    UnitLength(UnitLength),
     /// y = x + stages(x).
     Residual(Vec<Stage>),
     /// y = stages(xᵀ)ᵀ: the same steps along the tokens, for every channel, as MLP-Mixer mixes them.
@@ -191,6 +199,7 @@ macro_rules! by_block {
             Stage::Activation($block) => $does,
             Stage::Gate($block) => $does,
             Stage::LogProbability($block) => $does,
+            Stage::UnitLength($block) => $does,
             $($other => $otherwise,)*
         }
     };
@@ -211,6 +220,32 @@ impl Stage {
         match self {
             Self::Residual(stages) | Self::Transposed(stages) => stages,
             _ => &[],
+        }
+    }
+
+    /// The place of the factor before the biases that follow, if the stage is one.
+    pub(crate) fn bias_site(&self) -> Option<Site> {
+        match self {
+            Self::At(site) => Some(*site).filter(|site| site.is_of_biases()),
+            _ => None,
+        }
+    }
+
+    /// Whether something inside has a bias.
+    pub(crate) fn has_bias(&self) -> bool {
+        match self {
+            Self::Linear(block) => block.has_bias(),
+            Self::LayerNorm(_) => true,
+            _ => self.inner().iter().any(Stage::has_bias),
+        }
+    }
+
+    /// The stage without its bias, and the bias; `None` for a stage that has none of its own.
+    pub(crate) fn without_bias(&self) -> candle_core::Result<Option<(Self, Tensor)>> {
+        match self {
+            Self::Linear(block) => Ok(block.without_bias().map(|(block, bias)| (Self::Linear(block), bias))),
+            Self::LayerNorm(block) => block.without_bias().map(|(block, bias)| Some((Self::LayerNorm(block), bias))),
+            _ => Ok(None),
         }
     }
 

@@ -7,8 +7,6 @@ use rand_chacha::ChaCha8Rng;
 
 use super::CausalLm;
 use super::prefix::Past;
-use crate::model::blocks::Chain;
-use crate::model::hook::Clear;
 use crate::model::text::{Continuation, Text, fit};
 use crate::progress::Progress;
 use crate::tensor::{finite, numbers};
@@ -104,7 +102,7 @@ impl CausalLm {
             let (hidden, extended) = self.extend(&past, &x)?;
             past = extended;
             let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
-            let logits = numbers(&Chain::new(self.to_logits()).forward(&last, None, &mut Clear)?)?;
+            let logits = numbers(&self.read_out(&last)?)?;
             finite("a logit", &logits)?;
             let id = sampling.choose(&logits, &mut rng)?;
             if self.0.end_of_text.contains(&id) {

@@ -70,6 +70,8 @@ const FAMILIES: &[Family] = &[
     Family { prefix: "TextTokenInput.to_model_input(perturbed)", dtypes: BOTH, run: absence::tokens,
              fields: &["input", "baseline", "perturbed", "skip_tokens"] },
     Family { prefix: "sum_i log sigmoid(l_i) =: s; s - log(1-exp(s))", fields: &["input"], dtypes: &[F64], run: methods::span },
+    Family { prefix: "identity rule: grad_in = grad_out * f(x)/(x+1e-10)", fields: &["input"], dtypes: BOTH,
+             run: methods::identity_rule },
     Family { prefix: "vit-explain rollout, discard 0", fields: &["input"], dtypes: BOTH, run: methods::rollout },
 ];
 

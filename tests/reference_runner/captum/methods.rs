@@ -1,6 +1,7 @@
 //! The methods, called as this crate has them, and returned as Captum would.
 
 use candle_core::DType;
+use pellucid::model::blocks::{Activation, Chain, Stage};
 use pellucid::prelude::*;
 use serde_json::Value as Json;
 
@@ -153,6 +154,20 @@ pub fn rollout(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>
     let maps = layers(&Value::nested(record.need("input")?)?.tensor(dtype)?)?;
     let rolled = Value::of(&pellucid::rollout(&maps, &Rollout::default())?.squeeze(0)?)?;
     record.against_one("expected", &rolled, dtype)
+}
+
+/// What is walked back through an activation whose gate is frozen: the first row is x, the second what comes from above.
+pub fn identity_rule(record: &Record, rest: &str, dtype: DType) -> Fallible<Vec<Check>> {
+    nothing_more(rest)?;
+    if record.word("model")? != "silu" {
+        return Err("another activation".into());
+    }
+    let rows = Value::nested(record.need("input")?)?.tensor(dtype)?;
+    let (x, above) = (rows.narrow(0, 0, 1)?.unsqueeze(0)?, rows.narrow(0, 1, 1)?);
+    let frozen = Rules::exact().with(Rule::Activation, Rules::libragrad());
+    let silu = Chain::new(vec![Stage::Activation(Activation::Silu)]).under(frozen);
+    let f = |x: &Tensor| Ok(silu.forward(x, None, &mut Clear)?.broadcast_mul(&above)?.sum((1, 2))?);
+    record.against_one("expected", &Value::of(&grad_at(f, &x)?.flatten_all()?)?, dtype)
 }
 
 /// Log-odds of spans, a row of tokens each.
