@@ -225,11 +225,8 @@ fn intervals_hold_the_weights_and_narrow_with_masks() -> Result<()> {
                 fit_context_surrogate(cited.masks(), &outputs, 0.01)?,
                 bootstrap_surrogate(cited.masks(), &outputs, 0.01, 200, 0.9, 7)?,
             );
-            assert_eq!(
-                drawn,
-                bootstrap_surrogate(cited.masks(), &outputs, 0.01, 200, 0.9, 7)?,
-                "same seed, same draws"
-            );
+            let alpha = 0.01 / span.len() as f64; // for each token
+            assert_eq!(drawn, cited.intervals(span.clone(), alpha, 200, 0.9, 7)?, "same seed, same draws");
             assert!(drawn.low[1] <= fitted.weights[1] && fitted.weights[1] <= drawn.high[1] && drawn.chosen[1] == 1.0);
             Ok(drawn.high[1] - drawn.low[1])
         })

@@ -549,7 +549,7 @@ fn a_surrogate_says_how_well_it_ranks_what_it_has_not_seen() -> Result<()> {
     let plain = "Σ scores +1.000; gradient × input promises no sum";
     let ranked = |r: &str| format!("{plain}; masks it was not fitted to are ranked with correlation {r}");
     assert_eq!((why.text().lines().last(), law("0.834")), (Some(plain), ranked("0.83")));
-    let warning = " — do not believe these scores: draw more masks, or take coarser sources";
+    let warning = " — do not believe these scores: cite a shorter span, draw more masks, or take coarser sources";
     assert_eq!(law("0.5"), ranked("0.50"));
     assert_eq!((law("0.49"), law("-0.2")), (ranked("0.49") + warning, ranked("−0.20") + warning));
     Ok(())

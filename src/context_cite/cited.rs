@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::fidelity::held_out;
 use super::passes::{exact, fast};
-use super::{Masks, Passes, Sources, Surrogate, fit_context_surrogate, span_logit};
+use super::{Intervals, Masks, Passes, Sources, Surrogate, bootstrap_surrogate, fit_context_surrogate, span_logit};
 use crate::agreement::rank_correlation;
 use crate::attribution::{Attribution, Features};
 use crate::model::CausalLm;
@@ -154,6 +154,13 @@ impl ContextCite {
     /// Errors: those of [`outputs`](Self::outputs) and [`fit_context_surrogate`].
     pub fn surrogate(&self, span: Range<usize>, alpha: f64) -> Result<Surrogate> {
         fit_context_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64)
+    }
+
+    /// Where the surrogate's weights would lie if other masks had been drawn: see [`bootstrap_surrogate`]. α is for each token.
+    ///
+    /// Errors: those of [`outputs`](Self::outputs) and [`bootstrap_surrogate`].
+    pub fn intervals(&self, span: Range<usize>, alpha: f64, draws: usize, level: f64, seed: u64) -> Result<Intervals> {
+        bootstrap_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64, draws, level, seed)
     }
 
     /// The surrogate's weights as scores of the sources, in nats: how much each of them adds to the span's log-odds.

@@ -21,7 +21,7 @@ fn held_out(attribution: &Attribution) -> Option<String> {
     let ranked = format!("; masks it was not fitted to are ranked with correlation {correlation:.2}").replace('-', "−");
     let warning = match correlation >= 0.5 {
         true => "",
-        false => " — do not believe these scores: draw more masks, or take coarser sources",
+        false => " — do not believe these scores: cite a shorter span, draw more masks, or take coarser sources",
     };
     Some(ranked + warning)
 }
