@@ -1,6 +1,6 @@
 //! How far a model is from saying something: log-odds, ln p − ln(1 − p), in nats, without cancellation.
 
-use candle_core::{Device, Tensor};
+use candle_core::{Device, IndexOp, Tensor};
 use rayon::prelude::*;
 
 use crate::tensor::{finite, numbers};
@@ -28,10 +28,13 @@ pub fn token_log_odds(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= v) {
         return Err(Error::out_of_range("token id", id as usize, v));
     }
-    let logits = numbers(logits)?;
-    finite("a logit", &logits)?;
-    let places = logits.par_chunks(v).enumerate();
-    let odds: Vec<f64> = places.map(|(place, row)| log_odds(row, ids[place % ids.len()] as usize)).collect();
+    let rows = logits.reshape((n * ids.len(), v))?;
+    let at = |place: usize| {
+        let row = numbers(&rows.i(place)?)?;
+        finite("a logit", &row)?;
+        Ok(log_odds(&row, ids[place % ids.len()] as usize))
+    };
+    let odds = (0..n * ids.len()).into_par_iter().map(at).collect::<Result<Vec<f64>>>()?;
     Ok(Tensor::from_vec(odds, (n, ids.len()), &Device::Cpu)?)
 }
 

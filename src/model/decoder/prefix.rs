@@ -132,9 +132,14 @@ impl CausalLm {
         };
         let ids = said.ids();
         let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?;
-        let x = x.unsqueeze(0)?.broadcast_as((seen.len(), x.dim(0)?, x.dim(1)?))?.contiguous()?;
-        let starts = vec![start; seen.len()];
-        self.blocks_at(&x, &past.seen_by(seen), &starts, ids.len(), self.to_logits(), &mut Clear)
+        let cores = if x.device().is_cpu() { rayon::current_num_threads() } else { 1 };
+        let follow = |seen: &[Vec<bool>]| {
+            let x = x.unsqueeze(0)?.broadcast_as((seen.len(), x.dim(0)?, x.dim(1)?))?.contiguous()?;
+            let starts = vec![start; seen.len()];
+            self.blocks_at(&x, &past.seen_by(seen), &starts, ids.len(), self.to_logits(), &mut Clear)
+        };
+        let outcomes = seen.par_chunks(seen.len().div_ceil(cores)).map(follow).collect::<Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&outcomes, 0)?)
     }
 
     /// `tail` of the last block's output at the last `count` tokens of each prompt followed by `rest`: the prompts shared out over
