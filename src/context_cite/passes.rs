@@ -1,5 +1,6 @@
 //! The model asked once for each mask: exactly, or from what follows the context alone.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use candle_core::Tensor;
@@ -72,15 +73,17 @@ pub(super) fn exact(
     prompt: &dyn Fn(&str) -> Result<Text>,
     batch: usize,
 ) -> Result<Vec<Vec<f64>>> {
-    let mut distinct: Vec<&Vec<bool>> = masks.iter().collect();
-    distinct.sort(); // neighbours begin alike, and what is alike is computed once
-    distinct.dedup();
-    let read = |keep: &&Vec<bool>| Ok(prompt(&sources.ablated_context(keep)?)?.ids());
-    let prompts = distinct.iter().map(read).collect::<Result<Vec<_>>>()?;
+    let distinct: BTreeSet<&Vec<bool>> = masks.iter().collect(); // neighbours begin alike, and what is alike is computed once
+    let asked = distinct.into_iter().map(|keep| Ok((keep, prompt(&sources.ablated_context(keep)?)?.ids())));
+    let mut asked = asked.collect::<Result<Vec<_>>>()?;
+    if !llm.is_on_cpu()? {
+        asked.sort_by_key(|(_, ids)| ids.len()); // a batch is as long as its longest
+    }
+    let (asked, prompts): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
     let ask = |some: Range<usize>| log_odds(&llm.continuation_logits_after(&prompts[some], said)?, said);
-    let passes = in_batches("ContextCite, masks", prompts.len(), batch, ask)?;
-    let of = |mask: &Vec<bool>| distinct.binary_search(&mask).ok().map(|at| passes[at].clone());
-    Ok(masks.iter().filter_map(of).collect())
+    let answers = in_batches("ContextCite, masks", prompts.len(), batch, ask)?;
+    let answers: BTreeMap<_, _> = asked.into_iter().zip(answers).collect();
+    Ok(masks.iter().filter_map(|mask| answers.get(mask).cloned()).collect())
 }
 
 /// The same from one pass over the whole prompt: what follows the context is read anew for each mask.

@@ -337,7 +337,7 @@ impl CausalLm {
             ));
         }
         fit(longest + ids.len(), self.0.config.positions())?;
-        if self.embed_ids(&ids[..1])?.device().is_cpu() {
+        if self.is_on_cpu()? {
             return self.follow_each_alone(prompts, &ids[..ids.len() - 1], ids.len(), &tail);
         }
         let row = |prompt: &Vec<u32>| {

@@ -95,6 +95,11 @@ impl Past {
 }
 
 impl CausalLm {
+    /// Whether it runs on a CPU, where what is shared is worth more than a large batch.
+    pub(crate) fn is_on_cpu(&self) -> Result<bool> {
+        Ok(self.embed_ids(&[0])?.device().is_cpu())
+    }
+
     /// What a past is made of.
     fn record_tokens(&self) -> Record {
         Record::new(&(0..self.layers()).map(Site::Qkv).collect::<Vec<_>>())
@@ -132,7 +137,7 @@ impl CausalLm {
         };
         let ids = said.ids();
         let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?;
-        let cores = if x.device().is_cpu() { rayon::current_num_threads() } else { 1 };
+        let cores = if self.is_on_cpu()? { rayon::current_num_threads() } else { 1 };
         let follow = |seen: &[Vec<bool>]| {
             let x = x.unsqueeze(0)?.broadcast_as((seen.len(), x.dim(0)?, x.dim(1)?))?.contiguous()?;
             let starts = vec![start; seen.len()];
