@@ -9,8 +9,8 @@
 //! 512 tokens, and an answer of 48, which is given. First the two are compared: the masks, every token's log-odds and the
 //! scores of every span; the bench stops where they differ. *passes*: 64 masks and the scores of the whole answer; *fast*: the
 //! same from what follows the context alone; *checked*: and 8 of the masks exactly as well. context-cite runs at several
-//! batch sizes. *spans*: the scores of each of the answer's 48 words, after the passes. Every round
-//! runs each side once; the figures are medians.
+//! batch sizes. *spans*: the scores of each of the answer's 48 words, after the passes. Every round runs each side once; the
+//! figures are medians.
 
 mod common;
 

@@ -86,6 +86,5 @@ fn place(token: &Token) -> (usize, usize) {
 
 /// The scores of features that are not special.
 fn plain(of: &Attribution) -> Vec<f64> {
-    let special = |i: usize| of.tokens().get(i).is_some_and(|token| token.special);
-    of.scores.iter().enumerate().filter(|(i, _)| !special(*i)).map(|(_, score)| *score).collect()
+    of.scores.iter().enumerate().filter(|(i, _)| !of.is_special(*i)).map(|(_, score)| *score).collect()
 }

@@ -5,10 +5,10 @@
 
 use candle_core::Tensor;
 
-use crate::model::hook::{Hook, Record, Site, Tap};
+use crate::grad::gradients_of;
+use crate::model::hook::{Hook, Site, Watch};
 use crate::patterns::{at_least_single, bidirectional, no_layers, patterns};
 use crate::rollout::{Rollout, identity, mean, mixed, product, rows_to_one};
-use crate::tensor::{finite, numbers};
 use crate::{Error, Result, kernel};
 
 /// A model's attention patterns, and the gradient of a number with respect to each of their weights.
@@ -42,33 +42,13 @@ pub struct AttentionGradients {
 pub fn attention_gradients(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layers: usize) -> Result<AttentionGradients> {
     kernel::guard()?;
     let sites: Vec<_> = (0..layers).map(Site::Pattern).collect();
-    let mut watch = Watch { record: Record::new(&sites), tap: Tap::new(&sites) };
+    let mut watch = Watch::new(&sites);
     let y = f(&mut watch)?;
-    let patterns = sites.iter().map(|&site| watch.record.get(site).cloned()).collect::<Result<Vec<_>>>()?;
+    let patterns = watch.record.all()?;
     let b = patterns.first().ok_or_else(no_layers)?.dim(0)?;
-    if y.dims() != [b] {
-        return Err(Error::shape("the function's output", format!("({b},), one number per example"), y.dims()));
-    }
-    finite("the function's output", &numbers(&y)?)?;
-    let grads = y.sum_all()?.backward()?;
+    let grads = gradients_of(&y, b)?;
     let gradients = sites.iter().map(|&site| watch.tap.grad(&grads, site)).collect::<Result<_>>()?;
     Ok(AttentionGradients { patterns, gradients })
-}
-
-/// Records what it taps.
-struct Watch {
-    record: Record,
-    tap: Tap,
-}
-
-impl Hook for Watch {
-    fn sites(&self) -> Vec<Site> {
-        self.tap.sites()
-    }
-
-    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
-        self.tap.at(site, self.record.at(site, x)?)
-    }
 }
 
 impl AttentionGradients {

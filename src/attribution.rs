@@ -594,10 +594,14 @@ impl Attribution {
         order
     }
 
+    /// Whether a feature is a special token.
+    pub(crate) fn is_special(&self, index: usize) -> bool {
+        self.tokens().get(index).is_some_and(|token| token.special)
+    }
+
     /// The k features of largest |score|, special tokens left out: their text and score.
     pub fn top(&self, k: usize) -> Vec<(String, f64)> {
-        let tokens = self.tokens();
-        let plain = self.order().into_iter().filter(|&i| tokens.get(i).is_none_or(|token| !token.special));
+        let plain = self.order().into_iter().filter(|&i| !self.is_special(i));
         plain.take(k).map(|i| (self.features.name(i), self.scores[i])).collect()
     }
 

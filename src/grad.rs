@@ -1,5 +1,6 @@
 //! The gradient of a function at given points, and a way to find out whether it is right.
 
+use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -84,6 +85,18 @@ fn back(y: &Tensor, x: &Var) -> Result<Tensor> {
     let gradient = y.sum_all()?.backward()?.remove(x).ok_or(Error::GraphCut)?.detach();
     finite("the gradient", &numbers(&gradient)?)?;
     Ok(gradient)
+}
+
+/// Gradients of one number per example, y `(b,)`.
+///
+/// Errors: another shape; a number that is not finite.
+pub(crate) fn gradients_of(y: &Tensor, examples: usize) -> Result<GradStore> {
+    if y.dims() != [examples] {
+        let wanted = format!("({examples},), one number per example");
+        return Err(Error::shape("the function's output", wanted, y.dims()));
+    }
+    finite("the function's output", &numbers(y)?)?;
+    Ok(y.sum_all()?.backward()?)
 }
 
 /// f's values at every row, checked: `(n,…) → (n,)` or `(n,o)`, finite.

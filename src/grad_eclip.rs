@@ -3,9 +3,10 @@
 use candle_core::{D, IndexOp, Tensor};
 
 use crate::attribution::Attribution;
-use crate::model::hook::{Hook, Record, Site, Tap};
+use crate::grad::gradients_of;
+use crate::model::hook::{Hook, Site, Watch};
 use crate::patterns::at_least_single;
-use crate::tensor::{finite, numbers};
+use crate::tensor::numbers;
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: Grad-ECLIP, (λⱼ·⟨∂f/∂z, vⱼ⟩)⁺ for every token j, with z as what attention of a layer makes for
@@ -38,13 +39,9 @@ use crate::{Error, Result, kernel};
 pub fn grad_eclip(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layer: usize, read: usize) -> Result<Attribution> {
     kernel::guard()?;
     let (qkv, z) = (Site::Qkv(layer), Site::Z(layer));
-    let mut watch = Watch { record: Record::new(&[qkv]), tap: Tap::new(&[z]) };
+    let mut watch = Watch::new(&[qkv, z]);
     let y = f(&mut watch)?;
-    if y.dims() != [1] {
-        return Err(Error::shape("the function's output", "(1,), one number", y.dims()));
-    }
-    finite("the function's output", &numbers(&y)?)?;
-    let gradient = at_least_single(&watch.tap.grad(&y.sum_all()?.backward()?, z)?)?.squeeze(0)?;
+    let gradient = at_least_single(&watch.tap.grad(&gradients_of(&y, 1)?, z)?)?.squeeze(0)?;
     let [queries, keys, values] = parts(&at_least_single(watch.record.get(qkv)?)?.squeeze(0)?, &gradient)?;
     if read >= gradient.dim(0)? {
         return Err(Error::out_of_range("token", read, gradient.dim(0)?));
@@ -79,20 +76,4 @@ fn loosened(cosines: &[f64], read: usize) -> Vec<f64> {
     let span = (greatest - least).max(f64::MIN_POSITIVE);
     let weight = |(j, cosine): (usize, &f64)| if j == read { 0.0 } else { (cosine - least) / span };
     cosines.iter().enumerate().map(weight).collect()
-}
-
-/// Records what attention reads, and taps what it makes.
-struct Watch {
-    record: Record,
-    tap: Tap,
-}
-
-impl Hook for Watch {
-    fn sites(&self) -> Vec<Site> {
-        [self.record.sites(), self.tap.sites()].concat()
-    }
-
-    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
-        if matches!(site, Site::Qkv(_)) { self.record.at(site, x) } else { self.tap.at(site, x) }
-    }
 }

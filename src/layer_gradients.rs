@@ -6,8 +6,9 @@ use candle_core::backprop::GradStore;
 use candle_core::{D, Tensor, Var};
 
 use crate::attribution::{Attribution, Completeness};
+use crate::grad::gradients_of;
 use crate::model::hook::{Hook, Site};
-use crate::tensor::{finite, numbers, wide};
+use crate::tensor::{numbers, wide};
 use crate::{Error, Result, kernel};
 
 /// What every layer of a model reads, the gradient of a number with respect to it, and the relevance of its biases.
@@ -55,11 +56,7 @@ pub fn layer_gradients(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layers: usiz
     let mut watch = Watch::of(layers)?;
     let y = f(&mut watch)?;
     let (b, t) = watch.size(layers)?;
-    if y.dims() != [b] {
-        return Err(Error::shape("the function's output", format!("({b},), one number per example"), y.dims()));
-    }
-    finite("the function's output", &numbers(&y)?)?;
-    let grads = y.sum_all()?.backward()?;
+    let grads = gradients_of(&y, b)?;
     let read: Vec<Site> = (0..layers).map(Site::ResidPre).chain([Site::ResidPost(layers - 1)]).collect();
     let of_block = |l: usize| if l < layers { vec![Site::AttnBias(l), Site::MlpBias(l)] } else { vec![Site::NormBias] };
     let of_none = |l: usize| if l < layers { Site::MixBias(l) } else { Site::HeadBias };

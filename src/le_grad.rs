@@ -2,11 +2,12 @@
 
 use std::ops::Range;
 
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 use crate::attribution::Attribution;
-use crate::model::hook::{Hook, Site};
-use crate::tensor::{finite, numbers};
+use crate::grad::gradients_of;
+use crate::model::hook::{Hook, Site, Tap};
+use crate::tensor::numbers;
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: LeGrad, Σ_l E_{h,i}[(∂f_l/∂A_l)⁺] over some layers, with f_l as f of the mean of the tokens that
@@ -46,14 +47,10 @@ pub fn le_grad(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, depth: usize, layers
 
 /// E_{h,i}[(∂f_l/∂A_l)⁺], `(t,)`.
 fn of_layer(f: &dyn Fn(&mut dyn Hook) -> Result<Tensor>, layer: usize, last: usize) -> Result<Tensor> {
-    let mut exit = Exit { layer, last, left: None, tap: None };
+    let pattern = Site::Pattern(layer);
+    let mut exit = Exit { layer, last, left: None, tap: Tap::new(&[pattern]) };
     let y = f(&mut exit)?;
-    if y.dims() != [1] {
-        return Err(Error::shape("the function's output", "(1,), one number", y.dims()));
-    }
-    finite("the function's output", &numbers(&y)?)?;
-    let tap = exit.tap.ok_or_else(|| Error::argument("the function never ran the model with the hook it is given"))?;
-    let gradient = y.sum_all()?.backward()?.remove(&tap).ok_or(Error::GraphCut)?.detach();
+    let gradient = exit.tap.grad(&gradients_of(&y, 1)?, pattern)?;
     Ok(gradient.relu()?.mean((1, 2))?.squeeze(0)?)
 }
 
@@ -62,7 +59,7 @@ struct Exit {
     layer: usize,
     last: usize,
     left: Option<Tensor>,
-    tap: Option<Var>,
+    tap: Tap,
 }
 
 impl Hook for Exit {
@@ -72,10 +69,7 @@ impl Hook for Exit {
 
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
         if let Site::Pattern(_) = site {
-            let tap = Var::from_tensor(&x.zeros_like()?)?;
-            let tapped = (&x + tap.as_tensor())?;
-            self.tap = Some(tap);
-            return Ok(tapped);
+            return self.tap.at(site, x);
         }
         if site == Site::ResidPost(self.layer) {
             self.left = Some(x.mean_keepdim(1)?.broadcast_as(x.shape())?.contiguous()?);

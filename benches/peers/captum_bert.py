@@ -6,14 +6,12 @@ With BATCH 0 the folder is made: a BertForSequenceClassification of MiniLM's siz
 line that comes in starts one run, and its answer is a line of JSON: seconds, peak memory in MiB, Σ scores, delta.
 """
 
-import json
-import resource
 import sys
-import time
 
 import torch
 import transformers
 from captum.attr import LayerIntegratedGradients
+from serving import serve
 
 
 def make(folder: str) -> None:
@@ -28,14 +26,11 @@ def answer(folder: str, tokens: int, steps: int, batch: int) -> None:
     model = transformers.BertForSequenceClassification.from_pretrained(folder).eval()
     method = LayerIntegratedGradients(lambda ids: model(ids).logits, model.bert.embeddings.word_embeddings)
     ids = torch.tensor([[101] + [1000 + 37 * k % 20000 for k in range(tokens - 2)] + [102]])
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        scores, delta = method.attribute(
+    serve(
+        lambda: method.attribute(
             ids, ids * 0, target=1, n_steps=steps, internal_batch_size=batch, return_convergence_delta=True
         )
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak, scores.sum().item(), delta.item()]), flush=True)
+    )
 
 
 if __name__ == "__main__":

@@ -7,14 +7,12 @@ which the word "w7" is a token. With TASK matrix, row or ablation every line tha
 is a line of JSON: seconds, peak memory in MiB, sum of the scores, 0.
 """
 
-import json
-import resource
 import sys
-import time
 
 import torch
 import transformers
 from captum.attr import FeatureAblation, LayerIntegratedGradients, LLMAttribution, LLMGradientAttribution, TextTokenInput
+from serving import serve
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -42,7 +40,7 @@ def words(count: int, factor: int) -> str:
 
 
 def attribution(folder: str, task: str, setting: str):
-    """A function that explains once and returns the matrix of scores."""
+    """A function that explains once: the matrix of scores, and 0."""
     model = transformers.LlamaForCausalLM.from_pretrained(folder).eval()
     tokenizer = transformers.PreTrainedTokenizerFast(
         tokenizer_file=f"{folder}/tokenizer.json", unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="</s>"
@@ -52,23 +50,14 @@ def attribution(folder: str, task: str, setting: str):
     if task == "ablation":
         method = LLMAttribution(FeatureAblation(model), tokenizer)
         how = {"one-pass": {"forward_in_tokens": False}, "token-by-token": {"use_cached_outputs": False}}[setting]
-        return torch.no_grad()(lambda: method.attribute(prompt, target=target, **how).token_attr)
+        return torch.no_grad()(lambda: (method.attribute(prompt, target=target, **how).token_attr, 0.0))
     method = LLMGradientAttribution(LayerIntegratedGradients(model, model.model.embed_tokens), tokenizer)
     batch = int(setting.removeprefix("batch-"))
-    return lambda: method.attribute(prompt, target=target, n_steps=50, internal_batch_size=batch).token_attr
-
-
-def answer(explain) -> None:
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        scores = explain()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak, scores.double().sum().item(), 0.0]), flush=True)
+    return lambda: (method.attribute(prompt, target=target, n_steps=50, internal_batch_size=batch).token_attr, 0.0)
 
 
 if __name__ == "__main__":
     folder, task, setting, threads = sys.argv[1:5]
     torch.set_num_threads(int(threads))
     transformers.utils.logging.set_verbosity_error()
-    make(folder) if task == "make" else answer(attribution(folder, task, setting))
+    make(folder) if task == "make" else serve(attribution(folder, task, setting))

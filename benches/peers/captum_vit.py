@@ -9,13 +9,12 @@ costs O(L·t²) where products of whole matrices cost O(L·t³).
 """
 
 import json
-import resource
 import sys
-import time
 
 import torch
 import transformers
 from captum.attr import IntegratedGradients
+from serving import serve
 
 SIZE, MEAN, STD = 224, 0.5, 0.5
 
@@ -73,15 +72,6 @@ def rollout(folder: str, pictures: int):
     return explain
 
 
-def answer(explain) -> None:
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        scores, delta = explain()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak, scores.double().sum().item(), delta]), flush=True)
-
-
 if __name__ == "__main__":
     folder, task, setting, threads = sys.argv[1:5]
     torch.set_num_threads(int(threads))
@@ -90,4 +80,4 @@ if __name__ == "__main__":
         make(folder)
     else:
         kind, _, pictures = task.partition("-")
-        answer(rollout(folder, int(pictures)) if kind == "rollout" else pixels(folder, setting))
+        serve(rollout(folder, int(pictures)) if kind == "rollout" else pixels(folder, setting))

@@ -9,13 +9,12 @@ scores, delta. SETTING sdpa-10 means PyTorch's own attention and an internal bat
 """
 
 import json
-import resource
 import sys
-import time
 
 import torch
 import transformers
 from captum.attr import IntegratedGradients
+from serving import serve
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 SIZE, PATCH, MERGE, FRAMES = 224, 14, 2, 2
@@ -105,17 +104,8 @@ def pixels(folder: str, setting: str):
     return explain
 
 
-def answer(explain) -> None:
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        scores, delta = explain()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak, scores.double().sum().item(), delta]), flush=True)
-
-
 if __name__ == "__main__":
     folder, task, setting, threads = sys.argv[1:5]
     torch.set_num_threads(int(threads))
     transformers.utils.logging.set_verbosity_error()
-    make(folder) if task == "make" else answer(pixels(folder, setting))
+    make(folder) if task == "make" else serve(pixels(folder, setting))

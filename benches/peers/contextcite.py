@@ -12,9 +12,7 @@ span. SETTING batch-4 means a batch of 4.
 import itertools
 import json
 import os
-import resource
 import sys
-import time
 import warnings
 from pathlib import Path
 
@@ -28,6 +26,7 @@ import transformers
 nltk.download = lambda *_: False  # a line is a source: no sentences need to be found
 import context_cite
 from context_cite.context_partitioner import SimpleContextPartitioner
+from serving import serve
 
 LENGTHS, QUERY, ANSWER = (9, 13, 17, 21) * 8, 28, 48
 SPREAD = 0.06
@@ -73,13 +72,13 @@ class Asked:
 
     def passes(self):
         """All passes, and the scores of the whole answer."""
-        return lambda: self.citer().get_attributions(verbose=False)
+        return lambda: (self.citer().get_attributions(verbose=False), 0.0)
 
     def spans(self):
         """The scores of every word of the answer, after the passes."""
         citer, places = self.citer(), self.places()
         citer.get_attributions(verbose=False)
-        return lambda: sum(citer.get_attributions(*place, verbose=False) for place in places)
+        return lambda: (sum(citer.get_attributions(*place, verbose=False) for place in places), 0.0)
 
     def places(self) -> list[tuple[int, int]]:
         """Where each word of the answer begins and ends."""
@@ -96,15 +95,6 @@ class Asked:
         return [citer._masks.tolist(), citer._logit_probs.tolist(), scores]
 
 
-def answer(explain) -> None:
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        scores = explain()
-        seconds = time.perf_counter() - start
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps([seconds, peak, scores.sum().item(), 0.0]), flush=True)
-
-
 if __name__ == "__main__":
     folder, task, setting, threads = sys.argv[1:5]
     torch.set_num_threads(int(threads))
@@ -114,4 +104,4 @@ if __name__ == "__main__":
     elif task == "show":
         print(json.dumps(Asked(folder, setting).show()))
     else:
-        answer({"passes": Asked.passes, "spans": Asked.spans}[task](Asked(folder, setting)))
+        serve({"passes": Asked.passes, "spans": Asked.spans}[task](Asked(folder, setting)))

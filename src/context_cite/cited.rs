@@ -5,7 +5,8 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use super::fidelity::held_out;
-use super::passes::{exact, fast};
+use super::log_odds::surprise;
+use super::passes::Asked;
 use super::{Intervals, Masks, Passes, Sources, Surrogate, bootstrap_surrogate, fit_context_surrogate, span_logit};
 use crate::agreement::rank_correlation;
 use crate::attribution::{Attribution, Features};
@@ -85,12 +86,10 @@ impl ContextCite {
         passes: &Passes,
     ) -> Result<Self> {
         passes.check(masks)?;
-        let exactly = |rows: &[Vec<bool>]| exact(llm, sources, rows, said, &prompt, passes.batch);
+        let (rows, asked) = (masks.rows(), Asked { llm, sources, said, prompt: &prompt, batch: passes.batch });
         let (log_odds, checked) = match passes.checked {
-            None => (exactly(masks.rows())?, None),
-            Some(few) => {
-                (fast(llm, sources, masks.rows(), said, &prompt, passes.batch)?, Some(exactly(&masks.rows()[..few])?))
-            }
+            None => (asked.exactly(rows)?, None),
+            Some(few) => (asked.fast(rows)?, Some(asked.exactly(&rows[..few])?)),
         };
         Ok(Self { sources: sources.clone(), said: said.clone(), masks: masks.clone(), log_odds, checked })
     }
@@ -126,9 +125,7 @@ impl ContextCite {
     ///
     /// Errors: those of [`outputs`](Self::outputs).
     pub fn log_probs(&self, span: Range<usize>) -> Result<Vec<f64>> {
-        // From log-odds x: ln p = −ln(1 + exp(−x)).
-        let ln_p = |x: f64| if x > 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() };
-        Ok(self.outputs(span)?.into_iter().map(ln_p).collect())
+        Ok(self.outputs(span)?.into_iter().map(|odds| -surprise(odds)).collect())
     }
 
     /// Log-odds of a span from those of its tokens, for each row.
@@ -145,8 +142,8 @@ impl ContextCite {
     pub fn agreement(&self, span: Range<usize>) -> Result<Option<f64>> {
         let checked = self.checked.as_ref().filter(|checked| !checked.is_empty());
         let checked = checked.ok_or_else(|| Error::argument("no mask was asked both ways: see `Passes::fast`"))?;
-        let nearly = self.outputs(span.clone())?;
-        Ok(rank_correlation(&nearly[..checked.len()], &self.of_span(checked, span)?).ok())
+        let nearly = self.of_span(&self.log_odds[..checked.len()], span.clone())?;
+        Ok(rank_correlation(&nearly, &self.of_span(checked, span)?).ok())
     }
 
     /// The surrogate of a span of the answer's tokens, with α for each of them; context-cite takes 0.01.
@@ -173,12 +170,12 @@ impl ContextCite {
     /// **When it misleads**: what the answer says before the span is given, so that a source may matter through it alone; and
     /// no large score may mean that the model knew, or made it up.
     pub fn attribute_span(&self, span: Range<usize>, alpha: f64) -> Result<Attribution> {
-        let surrogate = self.surrogate(span.clone(), alpha)?;
-        let outputs = self.outputs(span.clone())?;
+        let (outputs, penalty) = (self.outputs(span.clone())?, alpha * span.len() as f64);
+        let surrogate = fit_context_surrogate(&self.masks, &outputs, penalty)?;
         let scores = self.scores("ContextCite", surrogate.weights, span.clone())?;
         let scores =
             scores.setting("masks", self.masks.len()).setting("α", alpha).setting("duality gap", surrogate.gap);
-        let scores = match held_out(&self.masks, &outputs, alpha * span.len() as f64)? {
+        let scores = match held_out(&self.masks, &outputs, penalty)? {
             Some(correlation) => scores.setting("held-out rank correlation", format!("{correlation:.3}")),
             None => scores,
         };
@@ -207,14 +204,11 @@ impl ContextCite {
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
     pub fn attribute_answer(&self, alpha: f64) -> Result<Attribution> {
-        let sum = |token: usize| Ok(self.surrogate(token..token + 1, alpha)?.weights.iter().sum());
-        let sums = (0..self.said.len()).map(sum).collect::<Result<Vec<f64>>>()?;
+        let tokens = self.attribute_tokens(alpha)?;
+        let sums: Vec<f64> = tokens.outputs.iter().map(|output| output.scores.iter().sum()).collect();
         let features = Features::Tokens { text: self.said.text().into(), tokens: self.said.tokens().to_vec() };
         let scores = Attribution::of_elements("ContextCite, all sources together", &[sums.len()], sums)?;
-        Ok(Attribution { features, ..scores }
-            .named("each token")
-            .setting("masks", self.masks.len())
-            .setting("α", alpha))
+        Ok(Attribution { features, settings: tokens.settings, ..scores }.named("each token"))
     }
 
     /// Leave-one-out: how much a span's log-odds drop when one source alone is dropped, from

@@ -3,7 +3,7 @@
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::{Masks, Surrogate, fit_context_surrogate};
+use super::{Masks, fit_context_surrogate};
 use crate::agreement::rank_correlation;
 use crate::{Error, Result};
 
@@ -26,8 +26,8 @@ pub(super) fn held_out(masks: &Masks, outputs: &[f64], alpha: f64) -> Result<Opt
         let (others, held): (Vec<usize>, Vec<usize>) = (0..masks.len()).partition(|mask| mask % FOLDS != fold);
         let some: Vec<f64> = others.iter().map(|mask| outputs[*mask]).collect();
         let surrogate = fit_context_surrogate(&masks.some(&others)?, &some, alpha)?;
-        let weighed = Surrogate { intercept: 0.0, ..surrogate }.predict(&masks.some(&held)?)?; // b ranks nothing
-        held.iter().zip(weighed).for_each(|(mask, value)| predicted[*mask] = value);
+        let sums = masks.some(&held)?.sums(&surrogate.weights)?; // without b, which ranks nothing
+        held.iter().zip(sums).for_each(|(mask, value)| predicted[*mask] = value);
     }
     let varies = outputs.iter().any(|output| *output != outputs[0]);
     Ok(varies.then(|| rank_correlation(&predicted, outputs).unwrap_or(0.0)))

@@ -67,9 +67,13 @@ pub fn span_logit(log_odds: &[f64]) -> Result<f64> {
     }
     finite("a token's log-odds", log_odds)?;
     const MOST: f64 = 700.0;
-    let surprise = |x: f64| if x > 0.0 { (-x).exp().ln_1p() } else { x.exp().ln_1p() - x };
     let r: f64 = log_odds.iter().map(|x| surprise(x.min(MOST))).sum();
     let logit = if r < 1.0 { -r.exp_m1().ln() } else { -r - (-(-r).exp()).ln_1p() };
     finite("the span's log-odds", &[logit])?;
     Ok(logit)
+}
+
+/// Log-odds x → −ln p = ln(1 + exp(−x)).
+pub(super) fn surprise(x: f64) -> f64 {
+    if x > 0.0 { (-x).exp().ln_1p() } else { x.exp().ln_1p() - x }
 }

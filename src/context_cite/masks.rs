@@ -61,6 +61,18 @@ impl Masks {
         &self.rows
     }
 
+    /// Weights `(s,)` → for each mask, the sum of those of the sources that it keeps, `(m,)`.
+    ///
+    /// Errors: not a weight per source.
+    pub(crate) fn sums(&self, weights: &[f64]) -> Result<Vec<f64>> {
+        if self.sources() != weights.len() {
+            let wanted = format!("(m, {}), a column per weight", weights.len());
+            return Err(Error::shape("the masks", wanted, &[self.len(), self.sources()]));
+        }
+        let kept = |(&kept, &weight): (&bool, &f64)| if kept { weight } else { 0.0 };
+        Ok(self.rows.iter().map(|row| row.iter().zip(weights).map(kept).sum()).collect())
+    }
+
     /// Some of the masks, in this order.
     pub(super) fn some(&self, numbers: &[usize]) -> Result<Self> {
         Self::new(numbers.iter().map(|number| self.rows[*number].clone()).collect())

@@ -64,58 +64,60 @@ impl Default for Passes {
     }
 }
 
-/// Log-odds of an answer's tokens for every mask, `(m,o)`; every context read anew. Equal masks are asked once.
-pub(super) fn exact(
-    llm: &CausalLm,
-    sources: &Sources,
-    masks: &[Vec<bool>],
-    said: &Continuation,
-    prompt: &dyn Fn(&str) -> Result<Text>,
-    batch: usize,
-) -> Result<Vec<Vec<f64>>> {
-    let distinct: BTreeSet<&Vec<bool>> = masks.iter().collect(); // neighbours begin alike, and what is alike is computed once
-    let asked = distinct.into_iter().map(|keep| Ok((keep, prompt(&sources.ablated_context(keep)?)?.ids())));
-    let mut asked = asked.collect::<Result<Vec<_>>>()?;
-    if !llm.is_on_cpu()? {
-        asked.sort_by_key(|(_, ids)| ids.len()); // a batch is as long as its longest
+/// What all passes have in common.
+pub(super) struct Asked<'a> {
+    pub llm: &'a CausalLm,
+    pub sources: &'a Sources,
+    pub said: &'a Continuation,
+    pub prompt: &'a dyn Fn(&str) -> Result<Text>,
+    pub batch: usize,
+}
+
+impl Asked<'_> {
+    /// Log-odds of the answer's tokens for every mask, `(m,o)`; every context read anew. Equal masks are asked once.
+    pub fn exactly(&self, masks: &[Vec<bool>]) -> Result<Vec<Vec<f64>>> {
+        let distinct: BTreeSet<&Vec<bool>> = masks.iter().collect(); // neighbours begin alike, and what is alike is computed once
+        let asked = distinct.into_iter().map(|keep| Ok((keep, self.read(keep)?.ids())));
+        let mut asked = asked.collect::<Result<Vec<_>>>()?;
+        if !self.llm.is_on_cpu()? {
+            asked.sort_by_key(|(_, ids)| ids.len()); // a batch is as long as its longest
+        }
+        let (asked, prompts): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let logits = |some: Range<usize>| self.llm.continuation_logits_after(&prompts[some], self.said);
+        let answers: BTreeMap<_, _> = asked.into_iter().zip(self.log_odds(prompts.len(), logits)?).collect();
+        Ok(masks.iter().filter_map(|mask| answers.get(mask).cloned()).collect())
     }
-    let (asked, prompts): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
-    let ask = |some: Range<usize>| log_odds(&llm.continuation_logits_after(&prompts[some], said)?, said);
-    let answers = in_batches("ContextCite, masks", prompts.len(), batch, ask)?;
-    let answers: BTreeMap<_, _> = asked.into_iter().zip(answers).collect();
-    Ok(masks.iter().filter_map(|mask| answers.get(mask).cloned()).collect())
-}
 
-/// The same from one pass over the whole prompt: what follows the context is read anew for each mask.
-pub(super) fn fast(
-    llm: &CausalLm,
-    sources: &Sources,
-    masks: &[Vec<bool>],
-    said: &Continuation,
-    prompt: &dyn Fn(&str) -> Result<Text>,
-    batch: usize,
-) -> Result<Vec<Vec<f64>>> {
-    let prompt = prompt(&sources.ablated_context(&vec![true; sources.len()])?)?;
-    let tokens = sources.tokens(&prompt)?;
-    let end = tokens.iter().map(|tokens| tokens.end).max().unwrap_or(0);
-    let past = llm.past_of(&prompt.ids()[..end])?;
-    let sees = |mask: &Vec<bool>| {
-        let mut sees = vec![true; end];
-        let hidden = tokens.iter().zip(mask).filter(|(_, kept)| !**kept);
-        hidden.for_each(|(tokens, _)| sees[tokens.clone()].fill(false));
-        sees
-    };
-    let ask = |some: Range<usize>| {
-        let seen: Vec<Vec<bool>> = masks[some].iter().map(sees).collect();
-        log_odds(&llm.continuation_logits_past(&past, &seen, &prompt.ids()[end..], said)?, said)
-    };
-    in_batches("ContextCite, masks", masks.len(), batch, ask)
-}
+    /// The same from one pass over the whole prompt: what follows the context is read anew for each mask.
+    pub fn fast(&self, masks: &[Vec<bool>]) -> Result<Vec<Vec<f64>>> {
+        let prompt = self.read(&vec![true; self.sources.len()])?;
+        let (tokens, ids) = (self.sources.tokens(&prompt)?, prompt.ids());
+        let end = tokens.iter().map(|tokens| tokens.end).max().unwrap_or(0);
+        let (past, rest) = (self.llm.past_of(&ids[..end])?, &ids[end..]);
+        let sees = |mask: &Vec<bool>| {
+            let mut sees = vec![true; end];
+            let hidden = tokens.iter().zip(mask).filter(|(_, kept)| !**kept);
+            hidden.for_each(|(tokens, _)| sees[tokens.clone()].fill(false));
+            sees
+        };
+        self.log_odds(masks.len(), |some| {
+            let seen: Vec<Vec<bool>> = masks[some].iter().map(sees).collect();
+            self.llm.continuation_logits_past(&past, &seen, rest, self.said)
+        })
+    }
 
-/// Logits `(n,o,v)` → log-odds, a list of o for each example.
-fn log_odds(logits: &Tensor, said: &Continuation) -> Result<Vec<Vec<f64>>> {
-    let odds = token_log_odds(logits, &said.ids())?;
-    Ok(numbers(&odds)?.chunks(said.len()).map(<[f64]>::to_vec).collect())
+    /// What the model reads if a mask is kept.
+    fn read(&self, keep: &[bool]) -> Result<Text> {
+        (self.prompt)(&self.sources.ablated_context(keep)?)
+    }
+
+    /// Log-odds of the answer's tokens from their logits `(n,o,v)`, a batch at a time: a list of o for each of `count`.
+    fn log_odds(&self, count: usize, logits: impl Fn(Range<usize>) -> Result<Tensor>) -> Result<Vec<Vec<f64>>> {
+        let ids = self.said.ids();
+        in_batches("ContextCite, masks", count, self.batch, |some| {
+            Ok(numbers(&token_log_odds(&logits(some)?, &ids)?)?.chunks(ids.len()).map(<[f64]>::to_vec).collect())
+        })
+    }
 }
 
 /// `ask` over `0..count`, `batch` at a time; half as many from where memory does not suffice.

@@ -25,13 +25,7 @@ impl Surrogate {
     ///
     /// Errors: masks over another number of sources.
     pub fn predict(&self, masks: &Masks) -> Result<Vec<f64>> {
-        if masks.sources() != self.weights.len() {
-            let wanted = format!("(m, {}), a column per weight", self.weights.len());
-            return Err(Error::shape("the masks", wanted, &[masks.len(), masks.sources()]));
-        }
-        let kept = |(&kept, &weight): (&bool, &f64)| if kept { weight } else { 0.0 };
-        let predict = |row: &Vec<bool>| self.intercept + row.iter().zip(&self.weights).map(kept).sum::<f64>();
-        Ok(masks.rows().iter().map(predict).collect())
+        Ok(masks.sums(&self.weights)?.into_iter().map(|sum| self.intercept + sum).collect())
     }
 
     /// The k sources that add most, the first of them the most; of equals the earlier.

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use crate::Result;
 use crate::agreement::rank_correlation;
 use crate::attribution::Attribution;
 use crate::context_cite::ContextCite;
-use crate::{Error, Result};
 
 /// Scores over s sources, fresh masks → the linear datamodeling score of a span: Spearman's rank correlation between the sums of
 /// the scores of what each mask keeps and the log-odds that the model gives the span then (Park et al. 2023, arXiv 2303.14186;
@@ -29,12 +29,7 @@ use crate::{Error, Result};
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn linear_datamodeling_score(scores: &Attribution, fresh: &ContextCite, span: Range<usize>) -> Result<f64> {
-    let sources = fresh.sources().len();
-    if scores.scores.len() != sources {
-        return Err(Error::shape("the scores", format!("({sources},), one per source"), &[scores.scores.len()]));
-    }
-    let kept = |mask: &Vec<bool>| mask.iter().zip(&scores.scores).filter(|(kept, _)| **kept).map(|(_, s)| s).sum();
-    let sums: Vec<f64> = fresh.masks().rows().iter().map(kept).collect();
+    let sums = fresh.masks().sums(&scores.scores)?;
     if sums.iter().all(|sum| *sum == sums[0]) {
         return Ok(0.0);
     }

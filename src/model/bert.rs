@@ -294,10 +294,9 @@ impl Bert {
 
     /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries and sum to one.
     pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
-        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
-        let mut record = Record::new(&sites);
+        let mut record = Record::of_layers(Site::Pattern, self.layers());
         self.hidden_hooked(text, &self.embed(text)?.unsqueeze(0)?, &mut record)?;
-        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+        record.all()
     }
 }
 

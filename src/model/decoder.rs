@@ -336,7 +336,7 @@ impl CausalLm {
                 "nothing is left of a prompt, so there is nothing the continuation could follow. Keep at least one token",
             ));
         }
-        fit(longest + ids.len(), self.0.config.positions())?;
+        self.fits(longest + ids.len())?;
         if self.is_on_cpu()? {
             return self.follow_each_alone(prompts, &ids[..ids.len() - 1], ids.len(), &tail);
         }
@@ -380,21 +380,19 @@ impl CausalLm {
 
     /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries, sum to one, and end at the diagonal.
     pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
-        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
-        let mut record = Record::new(&sites);
+        let mut record = Record::of_layers(Site::Pattern, self.layers());
         self.logits_hooked(&self.embed(text)?.unsqueeze(0)?, &mut record)?;
-        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+        record.all()
     }
 
     /// How much each token of a continuation attends to every token of its prompt where it is predicted, `(L,h,o,t)`.
     ///
     /// **When it misleads**: attention is where a model looks, not what it makes of it; and much of it rests on the first token.
     pub fn attention_to_prompt(&self, said: &Continuation) -> Result<Tensor> {
-        let sites: Vec<_> = (0..self.layers()).map(Site::Pattern).collect();
-        let (mut record, t) = (Record::new(&sites), said.prompt().len());
+        let (mut record, t) = (Record::of_layers(Site::Pattern, self.layers()), said.prompt().len());
         self.logits_hooked(&self.before_last(said, &self.embed(said.prompt())?.unsqueeze(0)?)?, &mut record)?;
-        let rows = |site| Ok(record.get(site)?.i(0)?.narrow(1, t - 1, said.len())?.narrow(2, 0, t)?);
-        Ok(Tensor::stack(&sites.into_iter().map(rows).collect::<Result<Vec<_>>>()?, 0)?)
+        let patterns = Tensor::cat(&record.all()?, 0)?;
+        Ok(patterns.narrow(2, t - 1, said.len())?.narrow(3, 0, t)?.contiguous()?)
     }
 
     /// Errors unless x is `(n,t,c)`; t.

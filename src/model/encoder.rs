@@ -112,10 +112,9 @@ impl Encoder {
 
     fn patterns(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Vec<Tensor>> {
         let (last, before) = self.blocks.split_last().ok_or_else(|| Error::argument("there are no blocks"))?;
-        let sites: Vec<_> = (0..before.len()).map(Site::Pattern).collect();
-        let mut record = Record::new(&sites);
+        let mut record = Record::of_layers(Site::Pattern, before.len());
         let x = before.iter().try_fold(x.clone(), |x, block| block.forward(&x, mask, &mut record))?;
-        let mut patterns = sites.into_iter().map(|site| record.get(site).cloned()).collect::<Result<Vec<_>>>()?;
+        let mut patterns = record.all()?;
         patterns.push(last.attention.pattern(&x, mask)?);
         Ok(patterns)
     }

@@ -153,6 +153,16 @@ impl Record {
         Self { seen: sites.iter().map(|site| (*site, None)).collect() }
     }
 
+    /// Records a kind of site in the layers `0..layers`.
+    pub(crate) fn of_layers(kind: fn(usize) -> Site, layers: usize) -> Self {
+        Self::new(&(0..layers).map(kind).collect::<Vec<_>>())
+    }
+
+    /// What was seen at every site, layer by layer.
+    pub(crate) fn all(&self) -> Result<Vec<Tensor>> {
+        self.seen.keys().map(|site| self.get(*site).cloned()).collect()
+    }
+
     /// What was seen at a site.
     pub fn get(&self, site: Site) -> Result<&Tensor> {
         self.seen.get(&site).and_then(Option::as_ref).ok_or_else(|| unseen(site))
@@ -199,6 +209,29 @@ impl Hook for Tap {
         let tapped = (x + zero.as_tensor())?;
         self.taps.insert(site, Some(zero));
         Ok(tapped)
+    }
+}
+
+/// Keeps what is seen at its sites, and makes the gradient there readable.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub record: Record,
+    pub tap: Tap,
+}
+
+impl Watch {
+    pub fn new(sites: &[Site]) -> Self {
+        Self { record: Record::new(sites), tap: Tap::new(sites) }
+    }
+}
+
+impl Hook for Watch {
+    fn sites(&self) -> Vec<Site> {
+        self.tap.sites()
+    }
+
+    fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor> {
+        self.tap.at(site, self.record.at(site, x)?)
     }
 }
 

@@ -340,10 +340,9 @@ impl Vlm {
     pub fn attention(&self, prompt: &VisualPrompt, said: &Continuation) -> Result<Vec<Tensor>> {
         prompt.check_answer(said)?;
         let x = self.embed(prompt, &prompt.pixels()?.unsqueeze(0)?)?;
-        let sites: Vec<_> = (0..self.0.llm.layers()).map(Site::Pattern).collect();
-        let mut record = Record::new(&sites);
+        let mut record = Record::of_layers(Site::Pattern, self.0.llm.layers());
         self.0.llm.blocks(self.0.llm.before_last(said, &x)?, &prompt.start(), &mut record)?;
-        sites.into_iter().map(|site| record.get(site).cloned()).collect()
+        record.all()
     }
 
     /// What stands before the picture to be explained, read once, and what follows with the pixels' visual tokens, `(n,·,c)`. Where so

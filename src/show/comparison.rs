@@ -62,7 +62,7 @@ fn aligned(columns: &[(String, Attribution)]) -> Vec<Row> {
     for (column, (_, attribution)) in columns.iter().enumerate() {
         let mut at = 0;
         for (i, name) in names(attribution).into_iter().enumerate() {
-            let special = attribution.tokens().get(i).is_some_and(|token| token.special);
+            let special = attribution.is_special(i);
             let free = |row: &Row| row.cells[column].is_none() && row.name == name;
             let found = match special {
                 true => rows[at..].iter().take_while(|row| row.special).position(free),

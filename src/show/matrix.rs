@@ -90,20 +90,16 @@ fn panel(attribution: &Attribution, names: &[String], columns: std::ops::Range<u
 /// The largest |score| among columns that are not special.
 fn scale<'a>(attribution: &Attribution, rows: impl Iterator<Item = &'a Vec<f64>>) -> f64 {
     let plain =
-        |row: &'a Vec<f64>| row.iter().enumerate().filter(|(i, _)| !special(attribution, *i)).map(|(_, s)| s.abs());
+        |row: &'a Vec<f64>| row.iter().enumerate().filter(|(i, _)| !attribution.is_special(*i)).map(|(_, s)| s.abs());
     rows.flat_map(plain).fold(f64::MIN_POSITIVE, f64::max)
 }
 
-fn special(attribution: &Attribution, column: usize) -> bool {
-    attribution.tokens().get(column).is_some_and(|token| token.special)
-}
-
 fn ink(attribution: &Attribution, column: usize) -> &'static str {
-    if special(attribution, column) { "#9a9a9a" } else { "#333333" }
+    if attribution.is_special(column) { "#9a9a9a" } else { "#333333" }
 }
 
 fn cell(attribution: &Attribution, column: usize, score: f64, scale: f64, x: f64, y: f64) -> Markup {
-    let dim = special(attribution, column);
+    let dim = attribution.is_special(column);
     let colour = diverging(if dim { 0.0 } else { score / scale });
     let ink = if dim { "#9a9a9a" } else { text_on(colour) };
     let line = if score < 0.0 && score.abs() >= 0.02 * scale { "underline" } else { "none" };

@@ -39,13 +39,9 @@ impl Attribution {
     /// The scores as a table, the largest |score| first. Of more than 200 rows the first 200 are shown; [`ScoreTable::first`]
     /// takes another number.
     pub fn table(&self) -> ScoreTable {
-        let (special, plain): (Vec<_>, Vec<_>) = self.order().into_iter().partition(|&i| special(self, i));
+        let (special, plain): (Vec<_>, Vec<_>) = self.order().into_iter().partition(|&i| self.is_special(i));
         ScoreTable { attribution: self.clone(), order: [plain, special].concat(), shown: MANY, intervals: None }
     }
-}
-
-fn special(attribution: &Attribution, index: usize) -> bool {
-    attribution.tokens().get(index).is_some_and(|token| token.special)
 }
 
 impl ScoreTable {
@@ -83,7 +79,7 @@ impl ScoreTable {
 
     /// The rank of a row, which special tokens have not.
     fn rank(&self, row: usize) -> String {
-        if special(&self.attribution, self.order[row]) { String::new() } else { (row + 1).to_string() }
+        if self.attribution.is_special(self.order[row]) { String::new() } else { (row + 1).to_string() }
     }
 
     fn interval(&self, index: usize) -> Option<(f64, f64)> {
@@ -96,13 +92,13 @@ impl ScoreTable {
 
     /// The largest |score| of a row that is not special.
     fn scale(&self) -> f64 {
-        let plain = self.order.iter().filter(|&&i| !special(&self.attribution, i));
+        let plain = self.order.iter().filter(|&&i| !self.attribution.is_special(i));
         plain.map(|&i| self.attribution.scores[i].abs()).fold(f64::MIN_POSITIVE, f64::max)
     }
 
     /// Where the bars' axis begins and ends: at 0, or at the farthest that a row which is not special reaches.
     fn axis(&self) -> (f64, f64) {
-        let plain = self.rows().iter().filter(|&&i| !special(&self.attribution, i));
+        let plain = self.rows().iter().filter(|&&i| !self.attribution.is_special(i));
         let scores = &self.attribution.scores;
         let reached = plain.flat_map(|&i| self.interval(i).into_iter().chain([(scores[i], scores[i])]));
         reached
@@ -120,7 +116,7 @@ impl ScoreTable {
     fn row(&self, row: usize, name: &str, bars: &Bars) -> Markup {
         let index = self.order[row];
         let (score, scale) = (self.attribution.scores[index], bars.scale);
-        let dimmed = special(&self.attribution, index);
+        let dimmed = self.attribution.is_special(index);
         let line = format!("border-top: 1px solid #aaaaaa{}", if dimmed { "; color: #808080" } else { "" });
         let number = beside(score, scale);
         let sign = if number.starts_with('−') { "; text-decoration: underline" } else { "" };

@@ -353,6 +353,30 @@ impl<'a, T: Real> Head<'a, T> {
         self.against_all(pattern, scale, q, self.before(self.k), k);
         softmax_rows(pattern, self.attention, self.shape, self.example);
     }
+
+    /// From the head's A and ȳ, adds V̄ to `out`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(t,p+t)`.
+    fn pull_back(&self, pattern: &[T], qkv: &[T], dy: Matrix<T>, row: usize, slope: &mut [T], out: &mut [T]) {
+        let (rules, width) = (self.shape.rules, self.shape.channels);
+        let [share, score] = [rules.attention, rules.score].map(Product::share);
+        let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
+            matmul(&mut out[row * width + part..], width, true, scale, a, b, self.shape.threads);
+        };
+        into(self.v, T::lit(share), self.now(pattern).t(), dy);
+        if rules.attention == Product::Frozen {
+            return;
+        }
+        let scale = T::lit(share * score / (self.d as f64).sqrt());
+        let [q, k, v] = [self.q, self.k, self.v].map(|part| self.packed(qkv, row, part));
+        self.against_all(slope, T::one(), dy, self.before(self.v), v);
+        softmax_backward(pattern, slope, self.keys());
+        into(self.q, scale, self.now(slope), k);
+        if let Some(before) = self.before(self.k) {
+            into(self.q, scale, self.old(slope), before);
+        }
+        if rules.score != Product::Frozen {
+            into(self.k, scale, self.now(slope).t(), q);
+        }
+    }
 }
 
 impl Block for Attention {
@@ -394,34 +418,11 @@ impl Block for Attention {
             let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
             return Ok(windows.concat());
         }
-        let width = shape.channels;
         let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
-        let mut slope = pattern.clone();
-        let mut out = vec![T::zero(); qkv.len()];
-        let [share, score] = [shape.rules.attention, shape.rules.score].map(Product::share);
+        let (mut slope, mut out) = (pattern.clone(), vec![T::zero(); qkv.len()]);
         each_head::<T>(self, shape, |head, row| {
-            let dy = head.output(&dy, row);
-            let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
-                matmul(&mut out[row * width + part..], width, true, scale, a, b, shape.threads);
-            };
             head.pattern(qkv, row, &mut pattern);
-            let a = head.now(&pattern);
-            into(head.v, T::lit(share), a.t(), dy);
-            if shape.rules.attention == Product::Frozen {
-                return;
-            }
-            let scale = T::lit(share * score / (head.d as f64).sqrt());
-            let [q, k, v] = [head.q, head.k, head.v].map(|part| head.packed(qkv, row, part));
-            head.against_all(&mut slope, T::one(), dy, head.before(head.v), v);
-            softmax_backward(&pattern, &mut slope, head.keys());
-            let s = head.now(&slope);
-            into(head.q, scale, s, k);
-            if let Some(before) = head.before(head.k) {
-                into(head.q, scale, head.old(&slope), before);
-            }
-            if shape.rules.score != Product::Frozen {
-                into(head.k, scale, s.t(), q);
-            }
+            head.pull_back(&pattern, qkv, head.output(&dy, row), row, &mut slope, &mut out);
         })?;
         Ok(out)
     }

@@ -70,12 +70,15 @@ impl Past {
     }
 
     /// With the tokens following that a record has of every layer.
-    fn and(&self, record: &Record, layers: usize) -> Result<Self> {
-        let both = |l: usize| {
-            let new = record.get(Site::Qkv(l))?;
-            Ok(self.layers.get(l).map_or_else(|| Ok(new.clone()), |old| Tensor::cat(&[old, new], 1))?)
+    fn and(&self, record: &Record) -> Result<Self> {
+        let new = record.all()?;
+        let layers = match self.layers.is_empty() {
+            true => new,
+            false => {
+                let both = self.layers.iter().zip(&new).map(|(old, new)| Tensor::cat(&[old, new], 1));
+                both.collect::<candle_core::Result<_>>()?
+            }
         };
-        let layers = (0..layers).map(both).collect::<Result<_>>()?;
         Ok(Self { layers, ..self.clone() })
     }
 
@@ -100,16 +103,11 @@ impl CausalLm {
         Ok(self.embed_ids(&[0])?.device().is_cpu())
     }
 
-    /// What a past is made of.
-    fn record_tokens(&self) -> Record {
-        Record::new(&(0..self.layers()).map(Site::Qkv).collect::<Vec<_>>())
-    }
-
     /// The blocks over the tokens `(1,t,c)` after a past: their output, and the past that now ends with them.
     pub(crate) fn extend(&self, past: &Past, x: &Tensor) -> Result<(Tensor, Past)> {
-        let mut record = self.record_tokens();
+        let mut record = Record::of_layers(Site::Qkv, self.layers());
         let y = self.blocks(x.clone(), past, &mut record)?;
-        Ok((y, past.and(&record, self.layers())?))
+        Ok((y, past.and(&record)?))
     }
 
     /// A text, read for others to follow it.
@@ -170,11 +168,11 @@ impl CausalLm {
         for prompt in prompts {
             let ids = [prompt, rest].concat();
             let alike = ids.iter().zip(&before).take_while(|(a, b)| a == b).count();
-            let (known, mut record) = (alike.min(ids.len() - count), self.record_tokens());
+            let (known, mut record) = (alike.min(ids.len() - count), Record::of_layers(Site::Qkv, self.layers()));
             let x = self.embed_ids(&ids[known..])?.unsqueeze(0)?;
             past = past.first(known)?;
             outcomes.push(self.blocks_at(&x, &past, &[x.dim(1)? - count], count, tail.to_vec(), &mut record)?);
-            past = past.and(&record, self.layers())?;
+            past = past.and(&record)?;
             before = ids;
         }
         Ok(Tensor::cat(&outcomes, 0)?)
