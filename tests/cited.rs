@@ -169,6 +169,16 @@ fn fast_says_how_far_it_agrees() -> Result<()> {
     assert_eq!(unchecked.log_odds()?.to_vec2::<f64>()?, fast.log_odds()?.to_vec2::<f64>()?);
     assert!(unchecked.attribute_span(span.clone(), 0.01)?.text().contains("agreement with exact ones: not checked"));
     assert!(said(unchecked.agreement(span.clone())).contains("asked both ways"));
+    let few = draw_masks(2, 24, 0.5, 0)?;
+    let refused = ContextCite::with_passes(&llm, &sources, &few, &answer, prompt, &Passes::fast(0));
+    assert!(said(refused).contains("one per source"));
+    let long = |words: usize| llm.chat(&[Message::user(&format!("{CONTEXT} {}", "lamp ".repeat(words)))]);
+    let most = (1..).take_while(|words| long(*words).is_ok()).last().unwrap_or_default();
+    let full = |_: &str| long(most); // it just fits, and leaves no room for an answer
+    for passes in [Passes::exact(), Passes::fast(0)] {
+        let refused = said(ContextCite::with_passes(&llm, &sources, &masks, &answer, full, &passes));
+        assert!(refused.contains("tokens"), "{refused}");
+    }
     let ends = |context: &str| llm.chat(&[Message::user(&format!("Where is the lamp?\n\n{context}"))]);
     assert!(ContextCite::with_passes(&llm, &sources, &masks, &answer, ends, &Passes::fast(8)).is_ok());
     let bare = |context: &str| llm.read(context);

@@ -86,6 +86,10 @@ impl ContextCite {
         passes: &Passes,
     ) -> Result<Self> {
         passes.check(masks)?;
+        if masks.sources() != sources.len() {
+            let wanted = format!("(m, {}), one per source", sources.len());
+            return Err(Error::shape("what is kept", wanted, &[masks.len(), masks.sources()]));
+        }
         let (rows, asked) = (masks.rows(), Asked { llm, sources, said, prompt: &prompt, batch: passes.batch });
         let (log_odds, checked) = match passes.checked {
             None => (asked.exactly(rows)?, None),

@@ -120,7 +120,7 @@ impl CausalLm {
     /// Logits over the vocabulary, `(n,o,v)`, at each of the o places of a continuation that follows the rest of a prompt, after a
     /// past of which each of n examples sees some tokens, `(n,p)`.
     ///
-    /// Errors: nothing is left of the prompt; an id beyond the vocabulary.
+    /// Errors: nothing is left of the prompt; an id beyond the vocabulary; longer than the context.
     pub(crate) fn continuation_logits_past(
         &self,
         past: &Past,
@@ -134,6 +134,7 @@ impl CausalLm {
             ));
         };
         let ids = said.ids();
+        self.fits(past.len() + rest.len() + ids.len())?;
         let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?;
         let cores = if self.is_on_cpu()? { rayon::current_num_threads() } else { 1 };
         let follow = |seen: &[Vec<bool>]| {
