@@ -1,12 +1,14 @@
 //! How far a model is from saying something: log-odds, ln p − ln(1 − p), in nats, without cancellation.
 
-use candle_core::{Device, IndexOp, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 use rayon::prelude::*;
 
-use crate::tensor::{finite, numbers};
+use crate::model::blocks::{Real, greatest, simd, sum, view};
+use crate::tensor::finite;
 use crate::{Error, Result};
 
-/// Logits `(n,o,v)` and o token ids → each token's log-odds at its place, `(n,o)`, in `f64`.
+/// Logits `(n,o,v)` and o token ids → each token's log-odds at its place, `(n,o)`, in `f64`; exponentials in the precision of the
+/// logits, at least `f32`.
 ///
 /// xⱼ = zⱼ(idⱼ) − ln Σ_{k ≠ idⱼ} exp zⱼ(k), which is ln p − ln(1 − p) for p = softmax(z)ⱼ(idⱼ), and stays right where p
 /// rounds to 1.
@@ -28,20 +30,33 @@ pub fn token_log_odds(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= v) {
         return Err(Error::out_of_range("token id", id as usize, v));
     }
-    let rows = logits.reshape((n * ids.len(), v))?;
-    let at = |place: usize| {
-        let row = numbers(&rows.i(place)?)?;
-        finite("a logit", &row)?;
-        Ok(log_odds(&row, ids[place % ids.len()] as usize))
+    let rows = logits.detach().to_device(&Device::Cpu)?.contiguous()?;
+    let odds = match rows.dtype() {
+        DType::F64 => of_rows::<f64>(&rows, v, ids)?,
+        _ => of_rows::<f32>(&rows.to_dtype(DType::F32)?, v, ids)?,
     };
-    let odds = (0..n * ids.len()).into_par_iter().map(at).collect::<Result<Vec<f64>>>()?;
     Ok(Tensor::from_vec(odds, (n, ids.len()), &Device::Cpu)?)
 }
 
-fn log_odds(logits: &[f64], id: usize) -> f64 {
-    let others = || logits.iter().enumerate().filter(|(k, _)| *k != id).map(|(_, logit)| *logit);
-    let top = others().fold(f64::NEG_INFINITY, f64::max);
-    logits[id] - top - others().map(|logit| (logit - top).exp()).sum::<f64>().ln()
+/// Rows of v logits, those of each id in turn.
+fn of_rows<T: Real>(rows: &Tensor, v: usize, ids: &[u32]) -> Result<Vec<f64>> {
+    let rows = &*view::<T>(rows)?;
+    let id = |place: usize| ids[place % ids.len()] as usize;
+    rows.par_chunks(v).enumerate().map(|(place, row)| log_odds(row, id(place))).collect()
+}
+
+fn log_odds<T: Real>(logits: &[T], id: usize) -> Result<f64> {
+    if logits.iter().any(|logit| !logit.is_finite()) {
+        finite("a logit", &logits.iter().map(|logit| WithDType::to_f64(*logit)).collect::<Vec<_>>())?;
+    }
+    let mut others = logits.to_vec();
+    others.swap_remove(id);
+    let top = greatest(&others);
+    let rest: f64 = simd(
+        #[inline(always)]
+        || sum(others.len(), |k| WithDType::to_f64((others[k] - top).fast_exp())),
+    );
+    Ok(WithDType::to_f64(logits[id] - top) - rest.ln())
 }
 
 /// Log-odds of the tokens of a span, `(o,)` → those of the whole span: ln P − ln(1 − P) with P = Πⱼ pⱼ.

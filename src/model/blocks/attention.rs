@@ -1,5 +1,7 @@
 //! Softmax attention over packed queries, keys and values.
 
+use std::borrow::Cow;
+
 use candle_core::{D, DType, Device, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
@@ -126,7 +128,7 @@ impl Attention {
         let (numbers, pattern) = (view::<T>(&qkv)?, view::<T>(&pattern)?);
         let (numbers, pattern): (&[T], &[T]) = (&numbers, &pattern);
         let size = wanted[2] * wanted[3];
-        let mixed = |head: &Head<T>, row: usize, y: &mut [T]| {
+        let mixed = |head: Head<T>, row: usize, y: &mut [T]| {
             let number = row / shape.tokens * self.heads + head.q / head.d;
             head.mix(&pattern[number * size..][..size], numbers, row, y, head.d);
         };
@@ -145,15 +147,15 @@ impl Attention {
     fn shared_heads<T: Real>(
         &self,
         shape: &Shape,
-        work: impl Fn(&Head<T>, usize, &mut [T]) + Sync,
+        work: impl Fn(Head<T>, usize, &mut [T]) + Sync,
     ) -> candle_core::Result<Rows<T>> {
         let (past, d) = (past_of::<T>(shape)?, shape.channels / self.parts());
         let (past, shape) = (past.as_deref(), &shape.on_one_core());
         let of_head = |number: usize| {
             let (head, row) = Head::new(self, shape, past, number);
-            let mut y = vec![T::zero(); shape.tokens * d];
-            work(&head, row, &mut y);
-            (head.q, y)
+            let (start, mut y) = (head.q, vec![T::zero(); shape.tokens * d]);
+            work(head, row, &mut y);
+            (start, y)
         };
         let heads: Vec<_> = (0..shape.examples * self.heads).into_par_iter().map(of_head).collect();
         let mut all = vec![T::zero(); shape.rows() * self.heads * d];
@@ -245,17 +247,36 @@ fn window_of_each(shape: &Shape) -> Vec<usize> {
 }
 
 /// One head of one example: where its numbers lie, and of what size they are.
-struct Head<'a, T> {
+struct Head<'a, T: Real> {
     attention: &'a Attention,
     shape: &'a Shape,
-    example: usize,
-    past: Option<&'a [T]>,
+    before: Option<Before<'a, T>>,
     /// The head's width.
     d: usize,
     /// Offsets of its query, key and value within a row, and of its output within an output's row.
     q: usize,
     k: usize,
     v: usize,
+}
+
+/// A head's keys and values of the tokens before, as rows `width` apart.
+struct Before<'a, T: Real> {
+    keys: Cow<'a, [T]>,
+    values: Cow<'a, [T]>,
+    tokens: usize,
+    width: usize,
+    /// Which of them are seen, where some are hidden.
+    seen: Option<&'a [bool]>,
+}
+
+impl<T: Real> Before<'_, T> {
+    /// Those that are seen, `d` wide, side by side.
+    fn of_seen(&self, seen: &[bool], d: usize) -> Self {
+        let places: Vec<usize> = (0..self.tokens).filter(|place| seen[*place]).collect();
+        let rows = |all: &[T]| places.iter().map(|place| &all[place * self.width..][..d]).collect::<Vec<_>>().concat();
+        let [keys, values] = [&self.keys, &self.values].map(|all| Cow::Owned(rows(all)));
+        Self { keys, values, tokens: places.len(), width: d, seen: None }
+    }
 }
 
 /// What came before the tokens of this pass, as rows of the same width.
@@ -269,16 +290,16 @@ fn past_of<T: Real>(shape: &Shape) -> candle_core::Result<Option<View<'_, T>>> {
     }
 }
 
-/// Visits every head of every example: the head, and the first row of its example.
+/// Visits every head of every example: the head, without what is hidden from it, and the first row of its example.
 fn each_head<T: Real>(
     attention: &Attention,
     shape: &Shape,
-    mut visit: impl FnMut(&Head<T>, usize),
+    mut visit: impl FnMut(Head<T>, usize),
 ) -> candle_core::Result<()> {
     let past = past_of::<T>(shape)?;
     for number in 0..shape.examples * attention.heads {
         let (head, row) = Head::new(attention, shape, past.as_deref(), number);
-        visit(&head, row);
+        visit(head.without_hidden(), row);
     }
     Ok(())
 }
@@ -290,11 +311,32 @@ impl<'a, T: Real> Head<'a, T> {
         let key = query * attention.kv_heads / attention.heads;
         let d = shape.channels / attention.parts();
         let (k, v) = ((attention.heads + key) * d, (attention.heads + attention.kv_heads + key) * d);
-        (Self { attention, shape, example, past, d, q: query * d, k, v }, example * shape.tokens)
+        let before = past.map(|past| Before {
+            keys: Cow::Borrowed(&past[k..]),
+            values: Cow::Borrowed(&past[v..]),
+            tokens: shape.first_position(),
+            width: shape.channels,
+            seen: shape.past_seen(example),
+        });
+        (Self { attention, shape, before, d, q: query * d, k, v }, example * shape.tokens)
+    }
+
+    /// The same without the tokens before that are hidden from its example: nothing is computed of them.
+    fn without_hidden(self) -> Self {
+        let seen_alone = |before: Before<'a, T>| match before.seen {
+            Some(seen) => before.of_seen(seen, self.d),
+            None => before,
+        };
+        Self { before: self.before.map(seen_alone), ..self }
+    }
+
+    /// How many tokens before it has.
+    fn past(&self) -> usize {
+        self.before.as_ref().map_or(0, |before| before.tokens)
     }
 
     fn keys(&self) -> usize {
-        self.shape.first_position() + self.shape.tokens
+        self.past() + self.shape.tokens
     }
 
     /// One of q, k, v of the tokens from a row on, `(t,d)`.
@@ -303,10 +345,10 @@ impl<'a, T: Real> Head<'a, T> {
         Matrix::new(&qkv[row * width + part..], self.shape.tokens, self.d, width)
     }
 
-    /// The same of the tokens before, `(p,d)`.
-    fn before(&self, part: usize) -> Option<Matrix<'_, T>> {
-        let past = self.past?;
-        Some(Matrix::new(&past[part..], self.shape.first_position(), self.d, self.shape.channels))
+    /// Keys and values of the tokens before, `(p,d)`.
+    fn before(&self) -> Option<[Matrix<'_, T>; 2]> {
+        let before = self.before.as_ref()?;
+        Some([&before.keys, &before.values].map(|rows| Matrix::new(rows, before.tokens, self.d, before.width)))
     }
 
     /// The head's part of the output from a row on: where it starts.
@@ -321,17 +363,17 @@ impl<'a, T: Real> Head<'a, T> {
 
     /// The columns of a `(t,p+t)` matrix that belong to the tokens before.
     fn old<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
-        Matrix::new(square, self.shape.tokens, self.shape.first_position(), self.keys())
+        Matrix::new(square, self.shape.tokens, self.past(), self.keys())
     }
 
     /// Those that belong to the tokens of this pass.
     fn now<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
-        Matrix::new(&square[self.shape.first_position()..], self.shape.tokens, self.shape.tokens, self.keys())
+        Matrix::new(&square[self.past()..], self.shape.tokens, self.shape.tokens, self.keys())
     }
 
     /// out `(t,p+t)` = scale · a·[keys or values]ᵀ, of the tokens before and of this pass.
     fn against_all(&self, out: &mut [T], scale: T, a: Matrix<T>, before: Option<Matrix<T>>, now: Matrix<T>) {
-        let (keys, past) = (self.keys(), self.shape.first_position());
+        let (keys, past) = (self.keys(), self.past());
         if let Some(before) = before {
             matmul(out, keys, false, scale, a, before.t(), self.shape.threads);
         }
@@ -341,8 +383,8 @@ impl<'a, T: Real> Head<'a, T> {
     /// A·V, `(t,d)` with rows `width` apart, from the head's A.
     fn mix(&self, pattern: &[T], qkv: &[T], row: usize, y: &mut [T], width: usize) {
         matmul(y, width, false, T::one(), self.now(pattern), self.packed(qkv, row, self.v), self.shape.threads);
-        if let Some(before) = self.before(self.v) {
-            matmul(y, width, true, T::one(), self.old(pattern), before, self.shape.threads);
+        if let Some([_, values]) = self.before() {
+            matmul(y, width, true, T::one(), self.old(pattern), values, self.shape.threads);
         }
     }
 
@@ -350,8 +392,27 @@ impl<'a, T: Real> Head<'a, T> {
     fn pattern(&self, qkv: &[T], row: usize, pattern: &mut [T]) {
         let scale = T::lit(1.0 / (self.d as f64).sqrt());
         let (q, k) = (self.packed(qkv, row, self.q), self.packed(qkv, row, self.k));
-        self.against_all(pattern, scale, q, self.before(self.k), k);
-        softmax_rows(pattern, self.attention, self.shape, self.example);
+        self.against_all(pattern, scale, q, self.before().map(|[keys, _]| keys), k);
+        self.softmax_rows(pattern);
+    }
+
+    /// Every row of `scores`, `(t,p+t)`, becomes its softmax; hidden keys get zero.
+    fn softmax_rows(&self, scores: &mut [T]) {
+        let (past, before) = (self.past(), self.before.as_ref().and_then(|before| before.seen));
+        let (causal, mask) = (self.attention.causal, self.shape.key_mask.as_deref());
+        simd(
+            #[inline(always)]
+            || {
+                for (query, row) in scores.chunks_exact_mut(self.keys()).enumerate() {
+                    let seen = if causal { past + query + 1 } else { row.len() };
+                    let (row, later) = row.split_at_mut(seen);
+                    later.fill(T::zero());
+                    hide(row, before);
+                    hide(&mut row[past..], mask);
+                    softmax(row);
+                }
+            },
+        );
     }
 
     /// From the head's A and ȳ, adds V̄ to `out`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(t,p+t)`.
@@ -367,11 +428,11 @@ impl<'a, T: Real> Head<'a, T> {
         }
         let scale = T::lit(share * score / (self.d as f64).sqrt());
         let [q, k, v] = [self.q, self.k, self.v].map(|part| self.packed(qkv, row, part));
-        self.against_all(slope, T::one(), dy, self.before(self.v), v);
+        self.against_all(slope, T::one(), dy, self.before().map(|[_, values]| values), v);
         softmax_backward(pattern, slope, self.keys());
         into(self.q, scale, self.now(slope), k);
-        if let Some(before) = self.before(self.k) {
-            into(self.q, scale, self.old(slope), before);
+        if let Some([keys, _]) = self.before() {
+            into(self.q, scale, self.old(slope), keys);
         }
         if rules.score != Product::Frozen {
             into(self.k, scale, self.now(slope).t(), q);
@@ -392,8 +453,9 @@ impl Block for Attention {
         let width = shape.channels / self.parts() * self.heads;
         let size = shape.tokens * (shape.first_position() + shape.tokens);
         if self.is_worth_sharing(shape) {
-            let seen = |head: &Head<T>, row: usize, y: &mut [T]| {
-                let mut pattern = vec![T::zero(); size];
+            let seen = |head: Head<T>, row: usize, y: &mut [T]| {
+                let head = head.without_hidden();
+                let mut pattern = vec![T::zero(); shape.tokens * head.keys()];
                 head.pattern(&qkv, row, &mut pattern);
                 head.mix(&pattern, &qkv, row, y, head.d);
             };
@@ -402,8 +464,9 @@ impl Block for Attention {
         }
         let (mut pattern, mut y) = (vec![T::zero(); size], vec![T::zero(); shape.rows() * width]);
         each_head::<T>(self, shape, |head, row| {
-            head.pattern(&qkv, row, &mut pattern);
-            head.mix(&pattern, &qkv, row, &mut y[head.out(row)..], width);
+            let pattern = &mut pattern[..shape.tokens * head.keys()];
+            head.pattern(&qkv, row, pattern);
+            head.mix(pattern, &qkv, row, &mut y[head.out(row)..], width);
         })?;
         Ok((y, qkv))
     }
@@ -421,8 +484,10 @@ impl Block for Attention {
         let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
         let (mut slope, mut out) = (pattern.clone(), vec![T::zero(); qkv.len()]);
         each_head::<T>(self, shape, |head, row| {
-            head.pattern(qkv, row, &mut pattern);
-            head.pull_back(&pattern, qkv, head.output(&dy, row), row, &mut slope, &mut out);
+            let size = shape.tokens * head.keys();
+            let (pattern, slope) = (&mut pattern[..size], &mut slope[..size]);
+            head.pattern(qkv, row, pattern);
+            head.pull_back(pattern, qkv, head.output(&dy, row), row, slope, &mut out);
         })?;
         Ok(out)
     }
@@ -449,25 +514,6 @@ impl Block for Attention {
             false => Err(Error::shape("packed q, k, v", wanted(), &[channels])),
         }
     }
-}
-
-/// Every row of `scores` becomes its softmax; hidden keys get zero.
-fn softmax_rows<T: Real>(scores: &mut [T], attention: &Attention, shape: &Shape, example: usize) {
-    let past = shape.first_position();
-    let (before, mask) = (shape.past_seen(example), shape.key_mask.as_deref());
-    simd(
-        #[inline(always)]
-        || {
-            for (query, row) in scores.chunks_exact_mut(past + shape.tokens).enumerate() {
-                let seen = if attention.causal { past + query + 1 } else { row.len() };
-                let (row, later) = row.split_at_mut(seen);
-                later.fill(T::zero());
-                hide(row, before);
-                hide(&mut row[past..], mask);
-                softmax(row);
-            }
-        },
-    );
 }
 
 /// Scores of keys that a mask hides.

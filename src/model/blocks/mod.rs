@@ -74,7 +74,7 @@ pub(crate) fn sum<T: Real>(len: usize, term: impl Fn(usize) -> T) -> T {
 
 /// The greatest number of a row.
 #[inline(always)]
-fn greatest<T: Real>(row: &[T]) -> T {
+pub(crate) fn greatest<T: Real>(row: &[T]) -> T {
     fold(row.len(), T::neg_infinity(), |i| row[i], |top, x| if x > top { x } else { top })
 }
 
