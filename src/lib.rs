@@ -80,6 +80,7 @@ pub mod show;
 mod superpixels;
 mod target;
 mod tensor;
+mod token_tm;
 pub mod zoo;
 
 pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
@@ -111,6 +112,7 @@ pub use saliency::{Noise, gradient, gradient_x_input, smooth_grad, smooth_grad_s
 pub use shapley::{Coalitions, Permutations, kernel_shap, shapley_sampling, shapley_values};
 pub use superpixels::superpixels;
 pub use target::Target;
+pub use token_tm::token_tm;
 
 /// What a notebook's first cell brings into scope.
 pub mod prelude {
@@ -139,7 +141,7 @@ pub mod prelude {
         hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients, le_grad, lime,
         log_prob_drop, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels,
         rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared, span_logit,
-        superpixels, token_log_odds, var_grad, verify, x_grad_cam_plus,
+        superpixels, token_log_odds, token_tm, var_grad, verify, x_grad_cam_plus,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -319,6 +319,30 @@ fn gradient_rollout_of_even_gradients_is_the_rollout() -> Result<()> {
     Ok(())
 }
 
+/// One layer over two tokens, worked out by hand: the first is turned by a right angle in the end.
+#[test]
+fn token_tm_weighs_attention_with_what_became_of_tokens() -> Result<()> {
+    let two = |rows: [[f64; 2]; 2]| Ok::<_, Error>(Tensor::new(&[rows], &Device::Cpu)?);
+    let (x, pattern) = (two([[3.0, 4.0], [0.0, 2.0]])?, two([[0.5, 0.5], [0.25, 0.75]])?.unsqueeze(0)?);
+    let (slope, turned) = (two([[1.0, -1.0], [2.0, 4.0]])?, two([[-8.0, 6.0], [0.0, 4.0]])?);
+    let model = |hook: &mut dyn Hook| -> Result<Tensor> {
+        let x = hook.at(Site::ResidPre(0), x.clone())?;
+        let pattern = hook.at(Site::Pattern(0), pattern.clone())?;
+        let mid = hook.at(Site::ResidMid(0), (x * 2.0)?)?;
+        hook.at(Site::ResidPost(0), ((mid * 0.0)? + &turned)?)?;
+        Ok((pattern.squeeze(0)? * &slope)?.sum((1, 2))?)
+    };
+    let [kept, other] = [1.0, std::f64::consts::E].map(|cosine| 1.0 + cosine / (1.0 + std::f64::consts::E));
+    let by_hand = two([[7.5 * kept, 0.0], [2.5 * other, 8.0 * other]])?;
+    assert!(gap(&token_tm(model, 1)?, &by_hand)? < 1e-14);
+    let nowhere = |hook: &mut dyn Hook| Ok(model(hook)?.mul(&Tensor::zeros(1, DType::F64, &Device::Cpu)?)?);
+    let lengths = two([[5.0 * kept, 0.0], [0.0, 2.0 * other]])?;
+    assert!(gap(&token_tm(nowhere, 1)?, &lengths)? < 1e-14);
+    assert!(message(token_tm(model, 0)).contains("at least one layer"));
+    assert!(message(token_tm(model, 2)).contains("blocks.1."));
+    Ok(())
+}
+
 const MODEL: &str = "pellucid/tiny-bert-sentiment";
 
 fn bert() -> Result<Bert> {

@@ -1,0 +1,81 @@
+//! TokenTM: attention rolled out with how much each token was changed on the way.
+//!
+//! Wu et al., *Token Transformation Matters: Towards Faithful Post-hoc Explanation for Vision Transformer*, CVPR 2024,
+//! arXiv 2403.14552.
+
+use candle_core::{D, Tensor};
+
+use crate::grad::gradients_of;
+use crate::model::hook::{Hook, Site, Watch};
+use crate::patterns::{at_least_single, no_layers, patterns};
+use crate::rollout::{identity, mean};
+use crate::tensor::numbers;
+use crate::{Error, Result, kernel};
+
+/// `f: Hook → (b,)` → `(b,t,t)`: TokenTM over a model's first `layers` layers (all of them: `vit.layers()`). From C = diag‖x₀‖,
+/// every layer has C ← (I + W(m, y))·(I + E_h\[A\]·W(x, m) ∘ E_h[(∂f/∂A)⁺])·C, with x, m and y as the residual stream before its
+/// attention, between and after its feed-forward network, and W(e, e′) = diag(‖e′‖/‖e‖ · softmax(cos(e, e′))) over the tokens.
+///
+/// Row i says what position i took from each token: of a class token's row, the patches. A token counts for as much longer
+/// as it became, and the more the less it was turned.
+///
+/// f runs a model with the hook it is given, and returns one number per example: the logit of the class to explain. As in
+/// the comparison of LibraGrad's authors, e′ is the residual stream with what was added to e.
+///
+/// Errors: f does not return one finite number per example; the model has fewer layers, or layers without attention; a token
+/// whose embedding is zero; no differentiable path leads from a pattern to f ([`Error::GraphCut`]).
+///
+/// **When it misleads**: it is positive only. The softmax over t tokens makes W about 1/t, so that with many tokens the map is
+/// nearly ‖x₀‖ on the diagonal, and the class token's row is decided by small numbers; compare within a row. As in
+/// [`gae`](crate::gae), the scale is the gradient's.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+/// let x = vit.pixels(&scene.image()?)?.unsqueeze(0)?;
+/// let star = Target::Logit(vit.label("star")?);
+/// let why = token_tm(|hook| star.of(&vit.logits_hooked(&x, hook)?), vit.layers())?;
+/// let map = Attribution::of_patches("TokenTM", &vit.on_grid(&why.i((0, 0))?)?)?;
+/// assert!(map.scores.iter().all(|score| *score >= 0.0));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn token_tm(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layers: usize) -> Result<Tensor> {
+    kernel::guard()?;
+    let first = if layers == 0 { Err(no_layers()) } else { Ok(Site::ResidPre(0)) }?;
+    let sites = |l| [Site::ResidPre(l), Site::Pattern(l), Site::ResidMid(l), Site::ResidPost(l)];
+    let mut watch = Watch::new(&(0..layers).flat_map(sites).collect::<Vec<_>>());
+    let y = f(&mut watch)?;
+    let stream = |site: Site| at_least_single(watch.record.get(site)?);
+    let x0 = lengths(&stream(first)?)?;
+    let gradients = gradients_of(&y, x0.dim(0)?)?;
+    let mut map = identity(&x0)?.broadcast_mul(&x0.unsqueeze(1)?)?;
+    for l in 0..layers {
+        let [x, m, y] = [Site::ResidPre(l), Site::ResidMid(l), Site::ResidPost(l)].map(stream);
+        let (x, m, y) = (x?, m?, y?);
+        let pattern = mean(&patterns(std::slice::from_ref(watch.record.get(Site::Pattern(l))?))?[0])?;
+        let gradient = mean(&at_least_single(&watch.tap.grad(&gradients, Site::Pattern(l))?)?.relu()?)?;
+        let mixed = pattern.broadcast_mul(&change(&x, &m)?.unsqueeze(1)?)?.mul(&gradient)?.matmul(&map)?;
+        map = (map + mixed)?;
+        map = (&map + map.broadcast_mul(&change(&m, &y)?.unsqueeze(2)?)?)?;
+    }
+    Ok(map)
+}
+
+/// e and e′ `(b,t,c)` → ‖e′‖/‖e‖ · softmax(cos(e, e′)), `(b,t)`: how much each token was lengthened, and how little turned.
+fn change(before: &Tensor, after: &Tensor) -> Result<Tensor> {
+    let (short, long) = (lengths(before)?, lengths(after)?);
+    let cosines = ((before * after)?.sum(D::Minus1)? / (&short * &long)?)?;
+    Ok(((long / short)? * candle_nn::ops::softmax(&cosines, D::Minus1)?)?)
+}
+
+/// ‖e‖, `(b,t)`.
+///
+/// Errors: a token without length, which has no direction.
+fn lengths(tokens: &Tensor) -> Result<Tensor> {
+    let lengths = tokens.sqr()?.sum(D::Minus1)?.sqrt()?;
+    match numbers(&lengths)?.contains(&0.0) {
+        false => Ok(lengths),
+        true => Err(Error::argument("a token's embedding is zero, so that it has no direction that could turn")),
+    }
+}
