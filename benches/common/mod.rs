@@ -26,6 +26,18 @@ pub struct Racer {
 }
 
 impl Racer {
+    /// How long the runs took, the shortest first.
+    fn seconds(&self) -> Vec<f64> {
+        let mut seconds: Vec<f64> = self.runs.iter().map(|run| run.seconds).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds
+    }
+
+    /// The median of that.
+    pub fn median(&self) -> f64 {
+        self.seconds()[self.runs.len() / 2]
+    }
+
     /// Starts a process.
     pub fn start(name: &str, command: &mut Command) -> Fallible<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
@@ -76,9 +88,8 @@ pub fn report(racers: &[Racer]) {
 
 /// (name, median seconds, peak memory), printed.
 fn line(racer: &Racer) -> (&str, f64, f64) {
-    let mut seconds: Vec<f64> = racer.runs.iter().map(|run| run.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    let (low, middle, high) = (seconds[0], seconds[seconds.len() / 2], seconds[seconds.len() - 1]);
+    let seconds = racer.seconds();
+    let (low, middle, high) = (seconds[0], racer.median(), seconds[seconds.len() - 1]);
     let peak = racer.runs.iter().map(|run| run.peak_mib).fold(0.0, f64::max);
     let Run { sum, delta, .. } = racer.runs[0];
     println!(
