@@ -31,6 +31,17 @@ fn rope(pairing: Pairing, heads: usize) -> Result<Stage> {
     Ok(Stage::Rope(Rope::new(vec![1.0, 0.1], pairing, heads)?))
 }
 
+/// The same where five tokens stand at places of their own, on two axes.
+fn placed_rope() -> Result<Rope> {
+    let rope = Rope::new(vec![1.0, 0.1], Pairing::Neighbours, 2)?.along(vec![0, 1])?;
+    Ok(rope.at(vec![[0, 0, 0], [0, 0, 0], [0, 1, 0], [1, 0, 0], [2, 3, 0]]))
+}
+
+/// Attention of five tokens that has a say in how they stand to each other.
+fn biased_attention() -> Result<Attention> {
+    Attention::new(2)?.biased(random(&[2, 5, 5], 24)?)
+}
+
 /// Each kind of stage, by name, taking `CHANNELS` channels.
 fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
     use Activation::{Gelu, GeluNew, QuickGelu, Relu, Silu, Tanh};
@@ -45,6 +56,8 @@ fn stages() -> Result<Vec<(String, Vec<Stage>)>> {
         ("head norm".to_string(), vec![Stage::HeadNorm(HeadNorm::new(rms_norm(3, 22)?, rms_norm(3, 23)?, 2, 1)?)]),
         ("rope, halves".to_string(), vec![rope(Pairing::Halves, 2)?]),
         ("rope, neighbours".to_string(), vec![rope(Pairing::Neighbours, 2)?]),
+        ("rope at places".to_string(), vec![Stage::Rope(placed_rope()?)]),
+        ("attention with a bias".to_string(), vec![Stage::Attention(biased_attention()?, Site::Pattern(0))]),
         ("causal attention".to_string(), vec![Stage::Attention(Attention::causal(2, 1)?, Site::Pattern(0))]),
         ("gate".to_string(), vec![Stage::Gate(Gate(Silu))]),
         ("log-probability".to_string(), vec![Stage::LogProbability(LogProbability::new(&[3, 0, 11, 3, 7]))]),
@@ -244,6 +257,13 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     assert!(Linear::new(random(&[5, 4], 1)?, Some(random(&[4], 1)?)).is_err_and(|e| e.to_string().contains("(5,)")));
     assert!(LayerNorm::new(random(&[5], 1)?, random(&[4], 1)?, 1e-5).is_err());
     assert!(Attention::new(0).is_err());
+    let wrong = Attention::new(2)?.biased(random(&[3, 5, 5], 1)?);
+    assert!(wrong.is_err_and(|error| error.to_string().contains("(2, t, t)")));
+    let longer = random(&[1, 6, CHANNELS], 1)?;
+    let biased = Chain::new(vec![Stage::Attention(biased_attention()?, Site::Pattern(0))]);
+    assert!(said(biased.forward(&longer, None, &mut Clear)).contains("a bias for 5 tokens, and it was given 6"));
+    let placed = Chain::new(vec![Stage::Rope(placed_rope()?)]);
+    assert!(said(placed.forward(&longer, None, &mut Clear)).contains("places for 5 tokens, and were given 6"));
     let narrowing = Chain::new(vec![Stage::Residual(vec![Stage::Linear(linear(CHANNELS, 5, 1)?)])]);
     let narrowed = narrowing.forward(&random(&[1, 5, CHANNELS], 1)?, None, &mut Clear);
     assert!(said(narrowed).contains("what a residual adds"));
@@ -545,7 +565,9 @@ fn every_block_is_balanced_under_libragrad() -> Result<()> {
 fn without_its_rule_a_block_is_out_of_balance() -> Result<()> {
     let about = |rule| match rule {
         Rule::Norm => ["layer norm", "RMS norm", "encoder block", "decoder block"].as_slice(),
-        Rule::Attention => &["attention", "causal attention", "encoder block", "decoder block"],
+        Rule::Attention => {
+            &["attention", "causal attention", "attention with a bias", "encoder block", "decoder block"]
+        }
         Rule::Activation => &["Gelu", "GeluNew", "QuickGelu", "Silu", "Tanh", "gate", "encoder block", "decoder block"],
         Rule::Gate => &["gate", "transposed", "mixer block", "decoder block"],
         Rule::Length => &["unit length"],

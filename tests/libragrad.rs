@@ -96,9 +96,21 @@ fn folder(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision").join(name).display().to_string()
 }
 
-/// A model of every family: class token or mean, one head or two, registers, norms before and after pooling, gated MLPs.
+/// A model of every family: class token or mean, one head or two, registers, norms before and after pooling, gated MLPs and norms
+/// within them, queries that turn, scores with a bias.
 fn cases() -> Result<Vec<Case>> {
-    let folders = ["deit", "timm_deit3", "timm_distilled", "timm_siglip", "timm_registers", "timm_registers_mean"];
+    let folders = [
+        "deit",
+        "timm_beit",
+        "timm_deit3",
+        "timm_distilled",
+        "timm_eva",
+        "timm_eva_apart",
+        "timm_flexivit",
+        "timm_siglip",
+        "timm_registers",
+        "timm_registers_mean",
+    ];
     let mut cases = vec![
         bert()?,
         decoder("pellucid/tiny-llama-facts")?,
@@ -181,7 +193,7 @@ fn worst(case: &Case, rules: Rules) -> Result<f64> {
 #[test]
 fn without_one_of_its_rules_the_law_fails() -> Result<()> {
     for case in cases()? {
-        let gated = ["llama", "qwen", "VLM", "gMixer"].iter().any(|kind| case.name.contains(kind));
+        let gated = ["llama", "qwen", "VLM", "gMixer", "eva"].iter().any(|kind| case.name.contains(kind));
         let needed = [
             (Rule::Norm, true),
             (Rule::Attention, case.name != "gMixer"),

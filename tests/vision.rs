@@ -15,13 +15,17 @@ use seen::{copy, folder, picture};
 use seer::Seer;
 use serde::Deserialize;
 
-const VITS: [&str; 10] = [
+const VITS: [&str; 14] = [
     "deit",
     "deit_with_teacher",
     "vit_oblong",
+    "timm_beit",
     "timm_clip",
     "timm_deit3",
     "timm_distilled",
+    "timm_eva",
+    "timm_eva_apart",
+    "timm_flexivit",
     "timm_odd",
     "timm_registers",
     "timm_registers_mean",

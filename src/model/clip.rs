@@ -312,7 +312,7 @@ fn parts(name: &str, tokenizer: Tokenizer, weights: &Weights, layout: &Layout, c
 
 fn form(tower: &Tower, causal: bool) -> Form {
     let Tower { layers, heads, eps, activation, .. } = *tower;
-    Form { layers: Some(layers), heads, eps, activation, causal }
+    Form { layers: Some(layers), heads, eps, activation, causal, rope: None, grid: [0, 0] }
 }
 
 /// A norm, a projection to the common space, and a length of one; OpenAI's layout stores the projection as `(c,d)`, Hugging Face's as `(d,c)`.

@@ -585,7 +585,9 @@ impl Part<'_> {
             Qkv::Packed([weight, bias]) => {
                 self.weights.linear_of([&self.full(weight), &self.full(bias)], c, (heads + 2 * kv_heads) * d)
             }
-            Qkv::Interleaved(_) => Err(Error::argument("no decoder is known whose heads are stacked one by one")),
+            Qkv::Interleaved(_) | Qkv::Keyless { .. } => Err(Error::argument(
+                "no decoder is known whose heads are stacked one by one, or whose keys alone have no bias",
+            )),
             Qkv::Apart(parts) => {
                 let parts = parts.iter().zip([heads, kv_heads, kv_heads]);
                 let parts = parts.map(|(part, n)| self.linear(part, c, n * d));

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::blocks::{Activation, Attention, Chain, Linear, Stage};
+use super::blocks::{Activation, Attention, Chain, Gate, Linear, Rope, Stage};
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::rules::Rules;
 use super::weights::Weights;
@@ -20,9 +20,30 @@ pub(crate) struct Names {
     pub qkv: Qkv,
     pub out: &'static str,
     pub mlp: [&'static str; 2],
+    /// The feed-forward network's gate, where it is a matrix of its own. Where the first matrix is twice as wide as the second reads,
+    /// the gate is its first half.
+    pub gate: &'static str,
+    /// A norm before the feed-forward network's second matrix, where a checkpoint has it (Shleifer et al. 2021, arXiv 2110.09456).
+    pub mlp_norm: &'static str,
+    /// What two tokens' scores have for how they stand to each other, where a checkpoint has it: a table `(d,h)` over
+    /// displacements, and timm's index into it, which follows from the grid.
+    pub displacements: [&'static str; 2],
     /// LayerScale of both branches, where a checkpoint has it (Touvron et al. 2021, arXiv 2103.17239, eq. 4).
     pub scales: [&'static str; 2],
 }
+
+/// Nothing yet: what a table of names starts from.
+pub(crate) const NAMELESS: Names = Names {
+    blocks: "",
+    norms: ["", ""],
+    qkv: Qkv::Apart(["", "", ""]),
+    out: "",
+    mlp: ["", ""],
+    gate: "",
+    mlp_norm: "",
+    displacements: ["", ""],
+    scales: ["", ""],
+};
 
 /// Queries, keys and values: three projections, or one with their rows stacked, by its weight's and bias's whole names.
 pub(crate) enum Qkv {
@@ -30,6 +51,12 @@ pub(crate) enum Qkv {
     Packed([&'static str; 2]),
     /// The same with query, key and value of each head next to each other.
     Interleaved([&'static str; 2]),
+    /// The same with a bias for queries and one for values, and none for keys; or apart, if a checkpoint has them so.
+    Keyless {
+        packed: &'static str,
+        biases: [&'static str; 2],
+        apart: [&'static str; 3],
+    },
 }
 
 /// What the weights do not tell.
@@ -40,6 +67,10 @@ pub(crate) struct Form {
     pub eps: f64,
     pub activation: Activation,
     pub causal: bool,
+    /// How queries and keys turn, if they do.
+    pub rope: Option<Rope>,
+    /// Rows and columns of patches behind a class token, where scores depend on them.
+    pub grid: [usize; 2],
 }
 
 /// A stack of pre-norm blocks.
@@ -150,36 +181,66 @@ impl Part<'_> {
             true => Attention::causal(heads, heads)?,
             false => Attention::new(heads)?,
         };
+        let attention = match self.displaced()? {
+            Some(bias) => attention.biased(bias)?,
+            None => attention,
+        };
+        let mut branch = vec![self.norm(self.names.norms[0])?, Stage::Linear(self.qkv()?)];
+        branch.extend(self.form.rope.clone().map(Stage::Rope));
+        branch.extend([
+            Stage::At(Site::Qkv(l)),
+            Stage::Attention(attention, Site::Pattern(l)),
+            Stage::At(Site::Z(l)),
+            Stage::Linear(self.scaled(self.linear(self.names.out, c, c)?, self.names.scales[0])?),
+            Stage::At(Site::AttnOut(l)),
+        ]);
         Ok(Chain::new(vec![
             Stage::At(Site::ResidPre(l)),
             Stage::At(Site::AttnBias(l)),
-            Stage::Residual(vec![
-                self.norm(self.names.norms[0])?,
-                Stage::Linear(self.qkv()?),
-                Stage::At(Site::Qkv(l)),
-                Stage::Attention(attention, Site::Pattern(l)),
-                Stage::At(Site::Z(l)),
-                Stage::Linear(self.scaled(self.linear(self.names.out, c, c)?, self.names.scales[0])?),
-                Stage::At(Site::AttnOut(l)),
-            ]),
+            Stage::Residual(branch),
             Stage::At(Site::ResidMid(l)),
         ]))
     }
 
     fn feed_forward(&self) -> Result<Chain> {
-        let (l, c, [first, second]) = (self.l, self.channels, self.names.mlp);
-        let wide = self.weights.rows(&self.full(&format!("{first}.weight"))).unwrap_or(0);
-        Ok(Chain::new(vec![
-            Stage::At(Site::MlpBias(l)),
-            Stage::Residual(vec![
-                self.norm(self.names.norms[1])?,
-                Stage::Linear(self.linear(first, c, wide)?),
-                Stage::Activation(self.form.activation),
-                Stage::Linear(self.scaled(self.linear(second, wide, c)?, self.names.scales[1])?),
-                Stage::At(Site::MlpOut(l)),
-            ]),
-            Stage::At(Site::ResidPost(l)),
-        ]))
+        let (l, c, second, activation) = (self.l, self.channels, self.names.mlp[1], self.form.activation);
+        let dims = self.weights.dims(&self.full(&format!("{second}.weight")));
+        let read = dims.and_then(|dims| dims.get(1).copied()).unwrap_or(0);
+        let (first, wide) = self.widened()?;
+        let between = if wide == 2 * read { Stage::Gate(Gate(activation)) } else { Stage::Activation(activation) };
+        let mut branch = vec![self.norm(self.names.norms[1])?, Stage::Linear(first), between];
+        let norm = self.full(self.names.mlp_norm);
+        if self.weights.contains(&format!("{norm}.weight")) {
+            branch.push(Stage::LayerNorm(self.weights.layer_norm(&norm, read, self.form.eps)?));
+        }
+        branch.push(Stage::Linear(self.scaled(self.linear(second, read, c)?, self.names.scales[1])?));
+        branch.push(Stage::At(Site::MlpOut(l)));
+        let stages = vec![Stage::At(Site::MlpBias(l)), Stage::Residual(branch), Stage::At(Site::ResidPost(l))];
+        Ok(Chain::new(stages))
+    }
+
+    /// The feed-forward network's first matrix, behind its gate if that is another, and how wide they are.
+    fn widened(&self) -> Result<(Linear, usize)> {
+        let named = |name: &&str| self.weights.contains(&self.full(&format!("{name}.weight")));
+        let parts = [self.names.gate, self.names.mlp[0]].into_iter().filter(named).map(|name| {
+            let wide = self.weights.rows(&self.full(&format!("{name}.weight"))).unwrap_or(0);
+            Ok((self.linear(name, self.channels, wide)?, wide))
+        });
+        let (parts, widths): (Vec<_>, Vec<_>) = parts.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        Ok((Linear::stacked(&parts)?, widths.iter().sum()))
+    }
+
+    /// What scores have for how tokens stand to each other, `(h,t,t)`, if they have.
+    fn displaced(&self) -> Result<Option<Tensor>> {
+        let [rows, columns] = self.form.grid;
+        let count = (2 * rows).saturating_sub(1) * (2 * columns).saturating_sub(1) + 3;
+        let table = self.weights.optional((count, self.form.heads), &self.full(self.names.displacements[0]))?;
+        let Some(table) = table else { return Ok(None) };
+        let tokens = rows * columns + 1;
+        let places =
+            (0..tokens * tokens).map(|pair| displacement([rows, columns], pair / tokens, pair % tokens) as u32);
+        let places = Tensor::from_iter(places, table.device())?;
+        Ok(Some(table.index_select(&places, 0)?.t()?.contiguous()?.reshape((self.form.heads, tokens, tokens))?))
     }
 
     fn full(&self, name: &str) -> String {
@@ -202,7 +263,13 @@ impl Part<'_> {
                 );
                 Linear::new(self.heads_apart(&weight)?, bias.map(|bias| self.heads_apart(&bias)).transpose()?)
             }
-            Qkv::Apart(names) => {
+            Qkv::Keyless { packed, biases, .. } if self.weights.contains(&self.full(packed)) => {
+                let [q, v] = biases.map(|bias| self.weights.get(c, &self.full(bias)));
+                let (q, v) = (q?, v?);
+                let bias = Tensor::cat(&[&q, &q.zeros_like()?, &v], 0)?;
+                Linear::new(self.weights.get((3 * c, c), &self.full(packed))?, Some(bias))
+            }
+            Qkv::Apart(names) | Qkv::Keyless { apart: names, .. } => {
                 let parts = names.iter().map(|name| self.linear(name, c, c)).collect::<Result<Vec<_>>>()?;
                 Linear::stacked(&parts)
             }
@@ -228,13 +295,30 @@ impl Part<'_> {
     }
 }
 
+/// The row of BEiT's table for a query and a key, counted from the class token in front of a grid of patches: a row for every
+/// displacement, then one each for the class token's look at patches, theirs at it, and its own at itself.
+fn displacement([rows, columns]: [usize; 2], query: usize, key: usize) -> usize {
+    let (down, across) = (2 * rows - 1, 2 * columns - 1);
+    match (query.checked_sub(1), key.checked_sub(1)) {
+        (Some(query), Some(key)) => {
+            let down = query / columns + rows - 1 - key / columns;
+            down * across + query % columns + columns - 1 - key % columns
+        }
+        (None, Some(_)) => down * across,
+        (Some(_), None) => down * across + 1,
+        (None, None) => down * across + 2,
+    }
+}
+
 impl Names {
     /// Every name inside a block.
     fn all(&self) -> Vec<&'static str> {
         let qkv = match self.qkv {
             Qkv::Apart(names) => names.to_vec(),
             Qkv::Packed(names) | Qkv::Interleaved(names) => names.to_vec(),
+            Qkv::Keyless { packed, biases, apart } => [&[packed], &biases[..], &apart].concat(),
         };
-        [&self.norms[..], &qkv, &[self.out], &self.mlp, &self.scales].concat()
+        let more = [self.out, self.gate, self.mlp_norm];
+        [&self.norms[..], &qkv, &more, &self.mlp, &self.displacements, &self.scales].concat()
     }
 }

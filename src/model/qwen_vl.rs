@@ -12,7 +12,7 @@ use serde_json::json;
 use super::blocks::{Activation, Chain, Linear, Stage, at_least_single};
 use super::checkpoint::Checkpoint;
 use super::decoder::Places;
-use super::encoder::{Encoder, Form, Names, Qkv};
+use super::encoder::{Encoder, Form, NAMELESS, Names, Qkv};
 use super::hook::Clear;
 use super::patches::{Patches, places};
 use super::processor::Processor;
@@ -55,6 +55,7 @@ const NAMES: Names = Names {
     out: "attn.out_proj",
     mlp: ["mlp.c_fc", "mlp.c_proj"],
     scales: ["ls_1.gamma", "ls_2.gamma"],
+    ..NAMELESS
 };
 
 /// A vision transformer over squares, and the queries that sum it up.
@@ -84,6 +85,8 @@ impl QwenEyes {
             eps: EPS,
             activation: Activation::Gelu,
             causal: false,
+            rope: None,
+            grid: [0, 0],
         };
         let lead = vec![Stage::LayerNorm(weights.layer_norm("visual.ln_pre", config.width, EPS)?)];
         let patches = patches(&weights, processor, config.image_size)?;

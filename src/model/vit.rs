@@ -11,8 +11,8 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 pub(super) use self::config::arguments;
-use self::config::{Config, HUGGING_FACE, Layout, TIMM};
-use super::blocks::{Chain, Stage};
+use self::config::{Config, Layout};
+use super::blocks::{Chain, Pairing, Rope, Stage};
 use super::checkpoint::{Checkpoint, Load};
 use super::encoder::{Encoder, Form};
 use super::hook::{Clear, Hook, Site};
@@ -23,7 +23,19 @@ use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
 
-/// A vision transformer of any size: ViT and DeiT in Hugging Face's or timm's layout.
+/// A vision transformer of any size.
+///
+/// | family | whose names | what it has besides plain blocks |
+/// |---|---|---|
+/// | ViT, CLIP's, DINOv2's, with registers | Hugging Face, timm | registers, a norm before the first block, LayerScale |
+/// | SigLIP | timm (`vit_…_siglip_gap_…`) | the mean of patches |
+/// | FlexiViT | timm | no place for the class token |
+/// | DeiT, DeiT III | Hugging Face (DeiT), timm | two heads, LayerScale |
+/// | BEiT, BEiT v2 | timm | scores with a bias by displacement, keys without one |
+/// | EVA-02 | timm | queries and keys that turn by row and column, gated MLPs, norms within them |
+///
+/// For each, a tiny model of these names has timm's or transformers' logits, attention and gradient at the pixels (1e-9 in double
+/// precision), and under [`Rules::libragrad`] its relevance sums to the logit at every layer.
 ///
 /// Cheap to clone. A forward takes pixels `(n,3,h,w)` between 0 and 1, so that they can be interpolated, ablated and
 /// differentiated.
@@ -100,14 +112,15 @@ impl Vit {
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
         let config = Config::of(&checkpoint)?;
-        let layout = if config.timm { &TIMM } else { &HUGGING_FACE };
+        let layout = config.layout;
         let weights = checkpoint.weights()?.with_prefix(config.prefix);
         weights.only("", &layout.all())?;
         let readout = readout(&weights, layout, &config)?;
+        let patches = patches(&checkpoint, &weights, layout, &config)?;
         let parts = Parts {
             name: source.into(),
-            patches: patches(&checkpoint, &weights, layout, &config)?,
-            encoder: encoder(&weights, layout, &config).map_err(|error| checkpoint.at_fault(error))?,
+            encoder: encoder(&weights, layout, &config, &patches).map_err(|error| checkpoint.at_fault(error))?,
+            patches,
             heads: config.heads,
             labels: Labels::new(classes(&weights, layout), &config.named),
             readout,
@@ -231,19 +244,38 @@ fn patches(checkpoint: &Checkpoint, weights: &Weights, layout: &Layout, config: 
     let front: Vec<Tensor> = [class?, distilled?, registers?].into_iter().flatten().collect();
     let front = if front.is_empty() { None } else { Some(Tensor::cat(&front, 1)?.squeeze(0)?) };
     let [weight, bias] = ["weight", "bias"].map(|part| weights.whole(&format!("{}.{part}", layout.projection)));
-    let positions = places(weights, layout.positions)?.squeeze(0)?;
-    Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, Some(positions))
+    let positions = match layout.names.displacements[0] {
+        "" => Some(places(weights, layout.positions)?.squeeze(0)?),
+        _ => None,
+    };
+    Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, positions)
         .map_err(|error| checkpoint.at_fault(error))
 }
 
-fn encoder(weights: &Weights, layout: &Layout, config: &Config) -> Result<Encoder> {
+fn encoder(weights: &Weights, layout: &Layout, config: &Config, patches: &Patches) -> Result<Encoder> {
     let Config { layers, heads, eps, activation, channels, .. } = *config;
     let lead = match weights.contains(&format!("{}.weight", layout.norm_before)) {
         true => vec![Stage::LayerNorm(weights.layer_norm(layout.norm_before, channels, eps)?)],
         false => vec![],
     };
-    let form = Form { layers, heads, eps, activation, causal: false };
+    let rope = config.turned.map(|grid| rope(config, grid, patches)).transpose()?;
+    let form = Form { layers, heads, eps, activation, causal: false, rope, grid: patches.grid() };
     Encoder::load(weights, &layout.names, &form, lead)
+}
+
+/// Half of a head's pairs of channels turn by a patch's row, half by its column, as if the picture had `grid` of them; tokens in
+/// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331, §2.1).
+fn rope(config: &Config, grid: [usize; 2], patches: &Patches) -> Result<Rope> {
+    let quarter = config.channels / config.heads / 4;
+    let along = |axis: usize| {
+        let scale = grid[axis] as f64 / patches.grid()[axis] as f64;
+        (0..quarter).map(move |i| scale * 10000f64.powf(-(i as f64) / quarter as f64))
+    };
+    let columns = patches.grid()[1];
+    let of_patch = |patch: usize| [patch / columns, patch % columns, 0].map(|place| place as u32);
+    let places = std::iter::repeat_n([0; 3], patches.ahead()).chain((0..patches.count()).map(of_patch)).collect();
+    let rope = Rope::new(along(0).chain(along(1)).collect(), Pairing::Neighbours, 2 * config.heads)?;
+    Ok(rope.along([vec![0; quarter], vec![1; quarter]].concat())?.at(places))
 }
 
 fn classes(weights: &Weights, layout: &Layout) -> usize {

@@ -131,6 +131,10 @@ def timm_folder(name, architecture, seed, make=None, **arguments):
     if not make:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True)
     model = model.double().eval()
+    if getattr(model, "rope", None):  # its angles are single precision's until they are worked out again
+        quarter = model.embed_dim // model.blocks[0].attn.num_heads // 4
+        bands = 10000 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
+        model.rope._update_cached_embed(model.rope.feat_shape, bands)
     patterns = []
     for block in model.blocks:
         if hasattr(block, "attn"):
@@ -147,6 +151,10 @@ TIMM = {
     "timm_clip": ("vit_base_patch16_clip_quickgelu_224", {}),
     "timm_siglip": ("vit_so400m_patch16_siglip_gap_256", {}),
     "timm_odd": ("vit_small_patch16_224", dict(img_size=[10, 15])),
+    "timm_flexivit": ("flexivit_small", {}),
+    "timm_beit": ("beitv2_base_patch16_224", dict(img_size=[8, 12])),
+    "timm_eva": ("eva02_small_patch14_336", dict(img_size=[16, 8], embed_dim=16, ref_feat_shape=[2, 4])),
+    "timm_eva_apart": ("eva02_base_patch14_448", dict(img_size=16, embed_dim=16)),
 }
 
 

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// Its input holds h queries, k keys and k values of each token side by side, as one stacked [`Linear`](super::Linear)
 /// yields them; with k < h, every key and value serves h/k queries (Ainslie et al. 2023, arXiv 2305.13245). Keys that the
 /// text's mask hides get no weight, and in causal attention neither do later ones. K and V begin with those of the
-/// tokens before, if there are any.
+/// tokens before, if there are any. A [bias](Self::biased) is added to q·Kᵀ/√d.
 ///
 /// The backward recomputes A per head rather than keep `(h,t,t)` numbers for every step: with Ā = ȳ·Vᵀ and
 /// S̄ = A∘(Ā − rowsum(A∘Ā))/√d,
@@ -26,12 +26,14 @@ use crate::{Error, Result};
 ///
 /// with the pattern frozen, V̄ = Aᵀ·ȳ alone, and q̄ = K̄ = 0 ([`Rules::attention`](crate::model::Rules::attention)); halved, ½
 /// of V̄ and of Ā, and where scores are halved too ([`Rules::score`](crate::model::Rules::score)) a quarter of q̄ and K̄.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Attention {
     heads: usize,
     kv_heads: usize,
     causal: bool,
     windowed: bool,
+    /// What is added to scores, `(h,t,t)`.
+    bias: Option<Tensor>,
 }
 
 impl Attention {
@@ -55,12 +57,37 @@ impl Attention {
     }
 
     fn of(heads: usize, kv_heads: usize) -> Self {
-        Self { heads, kv_heads, causal: false, windowed: false }
+        Self { heads, kv_heads, causal: false, windowed: false, bias: None }
     }
 
     /// The same within each window of tokens by itself, where a pass has windows (Liu et al. 2021, arXiv 2103.14030, §3.2).
     pub fn in_windows(self) -> Self {
         Self { windowed: true, ..self }
+    }
+
+    /// The same with a constant added to every head's scores, `(h,t,t)`: what a pair of tokens has for standing where they do (Shaw
+    /// et al. 2018, arXiv 1803.02155; for pictures Bao et al. 2022, arXiv 2106.08254). It serves passes of t tokens without a past.
+    ///
+    /// Errors: another number of heads; not square.
+    pub fn biased(self, bias: Tensor) -> Result<Self> {
+        match *bias.dims() {
+            [h, t, keys] if h == self.heads && t == keys => Ok(Self { bias: Some(bias.contiguous()?), ..self }),
+            _ => Err(Error::shape("the bias of scores", format!("({}, t, t)", self.heads), bias.dims())),
+        }
+    }
+
+    /// The bias, if there is one.
+    ///
+    /// Errors: it is of another number of tokens; there is a past.
+    fn bias_for(&self, shape: &Shape) -> candle_core::Result<Option<&Tensor>> {
+        let (t, past) = (shape.tokens, shape.first_position());
+        match &self.bias {
+            Some(bias) if past > 0 || bias.dims()[1] != t => candle_core::bail!(
+                "this attention's scores have a bias for {} tokens, and it was given {t} after {past}: use a picture of the model's size",
+                bias.dims()[1]
+            ),
+            bias => Ok(bias.as_ref()),
+        }
     }
 
     /// Whether tokens of other windows are hidden.
@@ -98,12 +125,13 @@ impl Attention {
 
     /// The heads shared out over the cores.
     fn each_pattern<T: Real>(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
-        let (qkv, past, keys) = (qkv.contiguous()?, past_of::<T>(shape)?, shape.first_position() + shape.tokens);
-        let (numbers, past, shape) = (view::<T>(&qkv)?, past.as_deref(), &shape.on_one_core());
-        let numbers: &[T] = &numbers;
+        let (qkv, keys) = (qkv.contiguous()?, shape.first_position() + shape.tokens);
+        let (past, bias) = (past_of::<T>(shape)?, self.bias_for(shape)?.map(view::<T>).transpose()?);
+        let given = Given { past: past.as_deref(), bias: bias.as_deref() };
+        let (numbers, shape) = (&*view::<T>(&qkv)?, &shape.on_one_core());
         let mut patterns = vec![T::zero(); shape.examples * self.heads * shape.tokens * keys];
         patterns.par_chunks_mut(shape.tokens * keys).enumerate().for_each(|(number, pattern)| {
-            let (head, row) = Head::new(self, shape, past, number);
+            let (head, row) = Head::new(self, shape, given, number);
             head.pattern(numbers, row, pattern);
         });
         Tensor::from_vec(patterns, (shape.examples, self.heads, shape.tokens, keys), &Device::Cpu)
@@ -149,10 +177,11 @@ impl Attention {
         shape: &Shape,
         work: impl Fn(Head<T>, usize, &mut [T]) + Sync,
     ) -> candle_core::Result<Rows<T>> {
-        let (past, d) = (past_of::<T>(shape)?, shape.channels / self.parts());
-        let (past, shape) = (past.as_deref(), &shape.on_one_core());
+        let (past, bias) = (past_of::<T>(shape)?, self.bias_for(shape)?.map(view::<T>).transpose()?);
+        let given = Given { past: past.as_deref(), bias: bias.as_deref() };
+        let (shape, d) = (&shape.on_one_core(), shape.channels / self.parts());
         let of_head = |number: usize| {
-            let (head, row) = Head::new(self, shape, past, number);
+            let (head, row) = Head::new(self, shape, given, number);
             let (start, mut y) = (head.q, vec![T::zero(); shape.tokens * d]);
             work(head, row, &mut y);
             (start, y)
@@ -175,6 +204,10 @@ impl Attention {
         let k = self.with_past(qkv, self.heads, shape)?;
         let scale = 1.0 / (q.dim(D::Minus1)? as f64).sqrt();
         let scores = (shape.rules.score.of(&k, |k| q.matmul(&k.t()?))? * scale)?;
+        let scores = match self.bias_for(shape)? {
+            Some(bias) => scores.broadcast_add(bias)?,
+            None => scores,
+        };
         let scores = match self.hidden(qkv, shape)? {
             Some(hide) => scores.broadcast_add(&hide)?,
             None => scores,
@@ -251,12 +284,21 @@ struct Head<'a, T: Real> {
     attention: &'a Attention,
     shape: &'a Shape,
     before: Option<Before<'a, T>>,
+    /// What is added to its scores, `(t,t)`.
+    bias: Option<&'a [T]>,
     /// The head's width.
     d: usize,
     /// Offsets of its query, key and value within a row, and of its output within an output's row.
     q: usize,
     k: usize,
     v: usize,
+}
+
+/// What all heads of a pass read besides its tokens.
+#[derive(Clone, Copy)]
+struct Given<'a, T> {
+    past: Option<&'a [T]>,
+    bias: Option<&'a [T]>,
 }
 
 /// A head's keys and values of the tokens before, as rows `width` apart.
@@ -296,9 +338,10 @@ fn each_head<T: Real>(
     shape: &Shape,
     mut visit: impl FnMut(Head<T>, usize),
 ) -> candle_core::Result<()> {
-    let past = past_of::<T>(shape)?;
+    let (past, bias) = (past_of::<T>(shape)?, attention.bias_for(shape)?.map(view::<T>).transpose()?);
+    let given = Given { past: past.as_deref(), bias: bias.as_deref() };
     for number in 0..shape.examples * attention.heads {
-        let (head, row) = Head::new(attention, shape, past.as_deref(), number);
+        let (head, row) = Head::new(attention, shape, given, number);
         visit(head.without_hidden(), row);
     }
     Ok(())
@@ -306,19 +349,21 @@ fn each_head<T: Real>(
 
 impl<'a, T: Real> Head<'a, T> {
     /// A head, counted through all examples, and the first row of its example.
-    fn new(attention: &'a Attention, shape: &'a Shape, past: Option<&'a [T]>, number: usize) -> (Self, usize) {
+    fn new(attention: &'a Attention, shape: &'a Shape, given: Given<'a, T>, number: usize) -> (Self, usize) {
         let (example, query) = (number / attention.heads, number % attention.heads);
         let key = query * attention.kv_heads / attention.heads;
         let d = shape.channels / attention.parts();
         let (k, v) = ((attention.heads + key) * d, (attention.heads + attention.kv_heads + key) * d);
-        let before = past.map(|past| Before {
+        let before = given.past.map(|past| Before {
             keys: Cow::Borrowed(&past[k..]),
             values: Cow::Borrowed(&past[v..]),
             tokens: shape.first_position(),
             width: shape.channels,
             seen: shape.past_seen(example),
         });
-        (Self { attention, shape, before, d, q: query * d, k, v }, example * shape.tokens)
+        let size = shape.tokens * shape.tokens;
+        let bias = given.bias.map(|bias| &bias[query * size..][..size]);
+        (Self { attention, shape, before, bias, d, q: query * d, k, v }, example * shape.tokens)
     }
 
     /// The same without the tokens before that are hidden from its example: nothing is computed of them.
@@ -393,6 +438,9 @@ impl<'a, T: Real> Head<'a, T> {
         let scale = T::lit(1.0 / (self.d as f64).sqrt());
         let (q, k) = (self.packed(qkv, row, self.q), self.packed(qkv, row, self.k));
         self.against_all(pattern, scale, q, self.before().map(|[keys, _]| keys), k);
+        if let Some(bias) = self.bias {
+            pattern.iter_mut().zip(bias).for_each(|(score, &bias)| *score += bias);
+        }
         self.softmax_rows(pattern);
     }
 

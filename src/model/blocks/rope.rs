@@ -1,5 +1,7 @@
 //! Rotary position embeddings: every pair of channels of a query or key turns by an angle that grows with its position.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
@@ -21,6 +23,8 @@ pub struct Rope {
     axes: Vec<usize>,
     pairing: Pairing,
     heads: usize,
+    /// Where the tokens of every pass stand, if that is always the same.
+    places: Option<Arc<[Position]>>,
     stretch: Option<Stretch>,
 }
 
@@ -51,7 +55,9 @@ impl Rope {
     pub fn new(frequencies: Vec<f64>, pairing: Pairing, heads: usize) -> Result<Self> {
         match frequencies.is_empty() {
             true => Err(Error::argument("rotary embeddings need a head of at least two channels")),
-            false => Ok(Self { axes: vec![0; frequencies.len()], frequencies, pairing, heads, stretch: None }),
+            false => {
+                Ok(Self { axes: vec![0; frequencies.len()], frequencies, pairing, heads, places: None, stretch: None })
+            }
         }
     }
 
@@ -68,6 +74,22 @@ impl Rope {
         }
     }
 
+    /// For passes whose tokens stand at these places, whatever the pass says: those of a picture of one size.
+    pub fn at(self, places: Vec<Position>) -> Self {
+        Self { places: Some(places.into()), ..self }
+    }
+
+    /// Errors: a pass of another number of tokens than have places.
+    fn fits(&self, shape: &Shape) -> candle_core::Result<()> {
+        match self.places.as_ref().map(|places| places.len()).filter(|count| *count != shape.tokens) {
+            Some(count) => candle_core::bail!(
+                "rotary embeddings have places for {count} tokens, and were given {}: use a picture of the model's size",
+                shape.tokens
+            ),
+            None => Ok(()),
+        }
+    }
+
     /// Beyond a context of so many tokens, lower frequencies and longer queries (the first `queries` heads), as Qwen has them:
     /// dynamic NTK, θᵢ·α^(−2i/(d−2)) with α = 2^⌈log₂(t/context) + 1⌉ − 1, and log-n attention, q·ln n/ln context at the nth
     /// token (Bai et al. 2023, arXiv 2309.16609, §2.3.2).
@@ -78,7 +100,7 @@ impl Rope {
     /// Where a token of a pass stands.
     fn position(&self, shape: &Shape, token: usize) -> Position {
         let in_a_row = [(shape.first_position() + token) as u32; 3];
-        shape.positions.as_ref().map_or(in_a_row, |positions| positions[token])
+        self.places.as_ref().or(shape.positions.as_ref()).map_or(in_a_row, |positions| positions[token])
     }
 
     /// (cos, sin) of token m and pair i at `m·d/2 + i`, for the tokens of a pass.
@@ -154,6 +176,7 @@ impl Stretch {
 
 impl Block for Rope {
     fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+        self.fits(shape)?;
         Ok((self.turn(x, shape, T::one()), Vec::new()))
     }
 
@@ -163,6 +186,7 @@ impl Block for Rope {
 
     /// The pairs as a matrix: y = x·cos + (x with each pair (a, b) made (−b, a))·sin, the latter by a lookup of channels.
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
+        self.fits(shape)?;
         let (half, width) = (self.frequencies.len(), 2 * self.heads * self.frequencies.len());
         let angles = self.angles::<f64>(shape);
         let (mut cos, mut sin) = (vec![0f64; shape.tokens * 2 * half], vec![0f64; shape.tokens * 2 * half]);

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::model::blocks::Activation;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::encoder::{Names, Qkv};
+use crate::model::encoder::{NAMELESS, Names, Qkv};
 use crate::model::processor::Processor;
 use crate::{Error, Result};
 
@@ -70,7 +70,7 @@ const fn hugging_face(blocks: &'static str) -> Names {
         qkv: Qkv::Apart(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"]),
         out: "self_attn.out_proj",
         mlp: ["mlp.fc1", "mlp.fc2"],
-        scales: ["", ""],
+        ..NAMELESS
     }
 }
 
@@ -82,6 +82,7 @@ const fn open_clip(blocks: &'static str) -> Names {
         out: "attn.out_proj",
         mlp: ["mlp.c_fc", "mlp.c_proj"],
         scales: ["ls_1.gamma", "ls_2.gamma"],
+        ..NAMELESS
     }
 }
 

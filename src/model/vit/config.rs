@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::model::blocks::Activation;
 use crate::model::checkpoint::Checkpoint;
-use crate::model::encoder::{Names, Qkv};
+use crate::model::encoder::{NAMELESS, Names, Qkv};
 use crate::model::labels::Named;
 use crate::model::processor::Processor;
 use crate::{Error, Result};
@@ -38,7 +38,7 @@ pub(super) const HUGGING_FACE: Layout = Layout {
         qkv: Qkv::Apart(["attention.attention.query", "attention.attention.key", "attention.attention.value"]),
         out: "attention.output.dense",
         mlp: ["intermediate.dense", "output.dense"],
-        scales: ["", ""],
+        ..NAMELESS
     },
     norm: "layernorm",
     norm_pooled: "",
@@ -58,11 +58,39 @@ pub(super) const TIMM: Layout = Layout {
         out: "attn.proj",
         mlp: ["mlp.fc1", "mlp.fc2"],
         scales: ["ls1.gamma", "ls2.gamma"],
+        ..NAMELESS
     },
     norm: "norm",
     norm_pooled: "fc_norm",
     heads: ["head", "head_dist", ""],
     unused: &[],
+};
+
+/// BEiT, by timm's names: scores depend on how patches stand to each other, not on where they stand.
+pub(super) const BEIT: Layout = Layout {
+    names: Names {
+        qkv: KEYLESS,
+        displacements: ["attn.relative_position_bias_table", "attn.relative_position_index"],
+        scales: ["gamma_1", "gamma_2"],
+        ..TIMM.names
+    },
+    ..TIMM
+};
+
+/// EVA-02, by timm's names: queries and keys turn by where patches stand, and the feed-forward network is gated.
+pub(super) const EVA: Layout =
+    Layout { names: Names { qkv: KEYLESS, mlp: ["mlp.fc1", "mlp.fc2"], ..TIMM.names }, ..TIMM };
+
+/// The larger EVA-02s, whose gates are matrices of their own.
+pub(super) const EVA_APART: Layout = Layout {
+    names: Names { mlp: ["mlp.fc1_x", "mlp.fc2"], gate: "mlp.fc1_g", mlp_norm: "mlp.norm", ..EVA.names },
+    ..EVA
+};
+
+const KEYLESS: Qkv = Qkv::Keyless {
+    packed: "attn.qkv.weight",
+    biases: ["attn.q_bias", "attn.v_bias"],
+    apart: ["attn.q_proj", "attn.k_proj", "attn.v_proj"],
 };
 
 impl Layout {
@@ -76,7 +104,7 @@ impl Layout {
 
 /// A model's configuration, whoever wrote it.
 pub(super) struct Config {
-    pub timm: bool,
+    pub layout: &'static Layout,
     /// What every name of the backbone may begin with.
     pub prefix: &'static str,
     pub processor: Processor,
@@ -87,6 +115,8 @@ pub(super) struct Config {
     pub heads: usize,
     pub eps: f64,
     pub activation: Activation,
+    /// Rows and columns of the grid by which queries and keys turn, whatever the picture's own, if they turn.
+    pub turned: Option<[usize; 2]>,
     pub named: Named,
     /// Whether patches are averaged; as the weights look if the files do not say.
     pub pooled: Option<bool>,
@@ -141,7 +171,7 @@ fn hugging_face(checkpoint: &Checkpoint) -> Result<Config> {
     let kind = checkpoint.kind(&["vit", "deit"], known)?;
     let config: HuggingFace = checkpoint.config()?;
     Ok(Config {
-        timm: false,
+        layout: &HUGGING_FACE,
         prefix: if kind == "vit" { "vit." } else { "deit." },
         processor: Processor::of(checkpoint)?,
         size: config.image_size.both(),
@@ -150,6 +180,7 @@ fn hugging_face(checkpoint: &Checkpoint) -> Result<Config> {
         heads: config.num_attention_heads,
         eps: config.layer_norm_eps,
         activation: config.hidden_act,
+        turned: None,
         named: config.named,
         pooled: Some(false),
     })
@@ -163,6 +194,7 @@ struct Arguments {
     global_pool: Option<String>,
     embed_dim: Option<usize>,
     depth: Option<usize>,
+    ref_feat_shape: Option<[usize; 2]>,
 }
 
 /// Arguments that are read, and those whose outcome the names and shapes of the weights show. Any other could change the
@@ -187,6 +219,9 @@ const ARGUMENTS: &[&str] = &[
     "final_norm",
     "in_chans",
     "drop_path_rate",
+    "ref_feat_shape",
+    "qkv_fused",
+    "scale_mlp",
 ];
 
 /// timm's `model_args`, refused if there is one that is not known.
@@ -204,7 +239,9 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         return Err(Error::Architecture {
             source_name: checkpoint.name().into(),
             found: name.into(),
-            known: "timm's `vit_…`, `deit_…` and `deit3_…` of plain blocks, and Hugging Face's `vit` and `deit`".into(),
+            known: "timm's `vit_…`, `flexivit_…`, `deit_…` and `deit3_…` of plain blocks, `beit_…`, `beitv2_…` and `eva02_…`, and \
+                    Hugging Face's `vit` and `deit`"
+                .into(),
         });
     }
     let broken = |error: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), error);
@@ -218,8 +255,9 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         Some(size) => size.both(),
         None => [1, 2].map(|side| input[side].as_u64().unwrap_or(0) as usize),
     };
+    let (layout, gated) = layout(name);
     Ok(Config {
-        timm: true,
+        layout,
         prefix: "",
         processor: Processor::timm(&json["pretrained_cfg"]).map_err(|error| broken(&error))?,
         size,
@@ -228,7 +266,8 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         heads: arguments.num_heads.unwrap_or_else(|| heads(name, channels)),
         // PyTorch's own, which CLIP was trained with, or timm's
         eps: if name.contains("_clip_") { 1e-5 } else { 1e-6 },
-        activation: activation(name),
+        activation: if gated { Activation::Silu } else { activation(name) },
+        turned: gated.then(|| arguments.ref_feat_shape.unwrap_or([16, 16])), // of the training's pictures
         named: Named::listed(serde_json::from_value(json["label_names"].clone())?),
         pooled: match pool {
             Some("avg") => Some(true),
@@ -248,11 +287,21 @@ const WORDS: &[&str] = &[
     "plus", "gap", "clip", "quickgelu", "siglip", "dinov2", "tipsv2", "miil", "distilled",
 ];
 
+/// What a timm model's weights are called, and whether it is an EVA-02.
+fn layout(name: &str) -> (&'static Layout, bool) {
+    match name {
+        name if name.starts_with("beit") => (&BEIT, false),
+        name if name.starts_with("eva02_base") || name.starts_with("eva02_large") => (&EVA_APART, true),
+        name if name.starts_with("eva02") => (&EVA, true),
+        _ => (&TIMM, false),
+    }
+}
+
 /// Whether a word at its place in a name is one of a model's that we know.
 fn known_word((place, word): (usize, &str)) -> bool {
     let number = ["patch", "reg"].iter().find_map(|kind| word.strip_prefix(kind)).unwrap_or(word);
     match place {
-        0 => ["vit", "deit", "deit3"].contains(&word),
+        0 => ["vit", "flexivit", "deit", "deit3", "beit", "beitv2", "eva02"].contains(&word),
         _ => WORDS.contains(&word) || number.parse::<usize>().is_ok(),
     }
 }
