@@ -103,7 +103,7 @@ fn another_architecture_is_called_by_its_name() -> Result<()> {
     ];
     for strange in strange {
         let folder = configured("timm_deit3", |json| json["architecture"] = strange.into())?;
-        says(Vit::load(&name(folder.path())), &[&format!("holds a `{strange}` model"), "timm's `vit_…`, `deit_…`"]);
+        says(Vit::load(&name(folder.path())), &[&format!("holds a `{strange}` model"), "timm's `vit_…`, `flexivit_…`"]);
     }
     let folder = configured("deit", |json| json["model_type"] = "swin".into())?;
     says(Vit::load(&name(folder.path())), &["holds a `swin` model", "`vit` and `deit`"]);

@@ -245,9 +245,10 @@ fn patches(checkpoint: &Checkpoint, weights: &Weights, layout: &Layout, config: 
     let front = if front.is_empty() { None } else { Some(Tensor::cat(&front, 1)?.squeeze(0)?) };
     let [weight, bias] = ["weight", "bias"].map(|part| weights.whole(&format!("{}.{part}", layout.projection)));
     let positions = match layout.names.displacements[0] {
-        "" => Some(places(weights, layout.positions)?.squeeze(0)?),
-        _ => None,
+        "" => Some(places(weights, layout.positions)?),
+        _ => weights.whole(layout.positions)?,
     };
+    let positions = positions.map(|places| places.squeeze(0)).transpose()?;
     Patches::new(config.processor.clone(), config.size, [weight?, bias?], front, positions)
         .map_err(|error| checkpoint.at_fault(error))
 }
