@@ -12,7 +12,7 @@ use super::gguf::Gguf;
 use super::hub::HubModel;
 use super::pytorch::Pytorch;
 use super::text::Tokenizer;
-use super::weights::Weights;
+use super::weights::{Shuffle, Weights};
 use crate::{Error, Result, zoo};
 
 /// How to load a model.
@@ -30,11 +30,21 @@ pub struct Load {
     /// With a seed, every weight tensor's numbers are put in another order: a network of the same make and the same numbers
     /// that has learnt nothing, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
     pub shuffled: Option<u64>,
+    /// Of the tensors that [`shuffled`](Self::shuffled) names, only those of blocks from this number on, and of what comes after the
+    /// blocks: the number of blocks leaves all of them and shuffles the head alone.
+    pub shuffled_from: Option<usize>,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self { revision: None, dtype: DType::F32, device: Device::Cpu, most_pixels: None, shuffled: None }
+        Self {
+            revision: None,
+            dtype: DType::F32,
+            device: Device::Cpu,
+            most_pixels: None,
+            shuffled: None,
+            shuffled_from: None,
+        }
     }
 }
 
@@ -47,6 +57,11 @@ impl Load {
     /// With shuffled weights.
     pub fn shuffled(seed: u64) -> Self {
         Self { shuffled: Some(seed), ..Self::default() }
+    }
+
+    /// With the weights of the head shuffled, and those of blocks from the last down to this number.
+    pub fn shuffled_from(block: usize, seed: u64) -> Self {
+        Self { shuffled_from: Some(block), ..Self::shuffled(seed) }
     }
 }
 
@@ -259,7 +274,8 @@ impl Checkpoint {
             Files::Embedded(_) => self.embedded(),
             Files::Folder(_) | Files::Hub(_) => self.on_disk(single),
         };
-        Ok(weights?.shuffled(self.load.shuffled))
+        let from = self.load.shuffled_from;
+        Ok(weights?.shuffled(self.load.shuffled.map(|seed| Shuffle { seed, from })))
     }
 
     /// Those of a GGUF file.

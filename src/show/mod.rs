@@ -12,6 +12,7 @@ mod drawing;
 mod gallery;
 mod heads;
 mod law;
+mod leaderboard;
 mod legend;
 mod live;
 mod mask;
