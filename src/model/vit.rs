@@ -151,6 +151,9 @@ impl Vit {
     fn logits_of(&self, tokens: &Tensor) -> Result<Tensor> {
         let tokens = match &self.0.readout {
             Readout::Tokens { heads, .. } => self.0.encoder.forward_at(tokens, None, 0..heads.len())?,
+            _ if tokens.dim(1)? == self.0.patches.ahead() => {
+                return Err(Error::argument("the mean over patches is read, so at least one must be present"));
+            }
             _ => self.0.encoder.forward(tokens, None, &mut Clear)?,
         };
         self.classify(&tokens, &mut Clear)
@@ -210,11 +213,8 @@ impl Vit {
             }
             Readout::Mean { before, after } => {
                 let tokens = before.as_ref().map_or(Ok(tokens.clone()), |norm| run(norm, tokens))?;
-                let (ahead, all) = (self.0.patches.ahead(), tokens.dim(1)?);
-                if all <= ahead {
-                    return Err(Error::argument("the mean over patches is read, so at least one must be present"));
-                }
-                let patches = tokens.narrow(1, ahead, all - ahead)?;
+                let ahead = self.0.patches.ahead();
+                let patches = tokens.narrow(1, ahead, tokens.dim(1)? - ahead)?;
                 Ok(run(after, &patches.mean_keepdim(1)?)?.squeeze(1)?)
             }
             Readout::Headless => Err(headless(&self.0.name, "a classifier")),
