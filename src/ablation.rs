@@ -199,6 +199,18 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 /// assert_eq!(without.to_vec3::<f64>()?, [[[1.0, 2.0], [0.0, 0.0]]]);
 /// # Ok::<(), pellucid::Error>(())
 /// ```
+///
+/// A text whose absent tokens are `[MASK]`:
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let (x, masked) = (bert.embed(&text)?, bert.baseline(&text, &Baseline::token("[MASK]"))?);
+/// let f = |present: &Tensor| bert.logits(&text, &replace_absent(&x, &masked, &Groups::rows(&x), present)?);
+/// assert_eq!(f(&Tensor::ones((4, text.len()), DType::F64, &Device::Cpu)?)?.dims(), [4, 2]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn replace_absent(x: &Tensor, baseline: &Tensor, groups: &Groups, present: &Tensor) -> Result<Tensor> {
     same_space(x, baseline)?;
     fit(x, groups)?;

@@ -119,6 +119,24 @@ fn chance_gains_nothing() -> Result<()> {
     Ok(())
 }
 
+/// Insertion, done as it is told: from nothing, the most important features first.
+#[test]
+fn least_first_from_its_end_is_insertion() -> Result<()> {
+    let weights = [2.0, -1.0, 0.5, 3.0, -0.25, 1.0, -2.0, 0.1, 0.7, -0.6];
+    let (f, why) = (linear(&weights, -1.0), scores(&[0.3, 0.9, -0.2, 0.1, 0.5, -0.7, 0.2, 0.6, 0.4, -0.1])?);
+    let kept = |count: usize| {
+        let rank = |i: usize| why.scores.iter().filter(|score| **score > why.scores[i]).count();
+        let present: Vec<f64> = (0..10).map(|i| f64::from(u8::from(rank(i) < count))).collect();
+        Ok(f(&Tensor::new(present, &Device::Cpu)?.unsqueeze(0)?)?.to_vec1::<f64>()?[0])
+    };
+    let inserted = (1..10).map(kept).collect::<Result<Vec<f64>>>()?;
+    let curves = deletion(&f, &why, 0, &TENTHS)?;
+    let backwards: Vec<f64> = curves.least_first(Measure::Logit).into_iter().rev().collect();
+    assert_eq!(inserted, backwards);
+    near(curves.insertion_area(Measure::Logit), mean(&inserted), 1e-12);
+    Ok(())
+}
+
 /// Equal scores have no order of their own: over many places, the one that decides goes neither early nor late.
 #[test]
 fn equal_scores_favour_no_place() -> Result<()> {
@@ -282,14 +300,16 @@ fn curves_have_bands() -> Result<()> {
     let why = scores(&weights)?;
     let some = |bias| deletion(linear(&weights, f64::from(bias)), &why, 0, &[0.2, 0.4]);
     let some = (-5..5).map(some).collect::<Result<Vec<_>>>()?;
-    let chart = deletion_chart(&[("weights", some.clone())], Measure::Logit, &Bootstrap::default())?;
+    let chart = Chart::deletion(&[("weights", some.clone())], Measure::Logit, &Bootstrap::default())?;
     let text = chart.text();
     assert!(text.contains("weights, most first  0: 2.95 (") && text.contains("0.4: -3.75 ("), "{text}");
     assert_eq!(chart.svg().unwrap().matches("<polygon").count(), 2);
     assert_eq!(chart.plotly().unwrap().matches("toself").count(), 2);
     let odd = deletion(linear(&weights, 0.0), &why, 0, &[0.5])?;
-    assert!(deletion_chart(&[("weights", [some, vec![odd]].concat())], Measure::Logit, &Bootstrap::default()).is_err());
-    assert!(deletion_chart(&[("weights", vec![])], Measure::Logit, &Bootstrap::default()).is_err());
+    assert!(
+        Chart::deletion(&[("weights", [some, vec![odd]].concat())], Measure::Logit, &Bootstrap::default()).is_err()
+    );
+    assert!(Chart::deletion(&[("weights", vec![])], Measure::Logit, &Bootstrap::default()).is_err());
     let curve = || Chart::curves("", "", "", vec![Series { name: "a".into(), points: vec![(0.0, 1.0)] }]);
     assert!(curve().between(vec![]).is_err() && curve().between(vec![vec![(2.0, 1.0)]]).is_err());
     Ok(())
@@ -636,6 +656,8 @@ fn weights_are_shuffled_from_the_head_down_to_a_block() -> Result<()> {
         let everything = seen(&Load::shuffled(0))?;
         assert!(largest(&trained[0], &everything[0])? > 0.0, "{name}");
     }
+    let refused = Vlm::load_with("pellucid/tiny-vlm-shapes", &Load::shuffled_from(1, 0)).map(|_| ());
+    assert!(refused.unwrap_err().to_string().contains("shuffled whole"));
     Ok(())
 }
 

@@ -69,7 +69,7 @@ impl Said {
 
 impl Measure {
     /// What it is called on an axis.
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             Self::Logit => "logit",
             Self::Probability => "probability",
@@ -139,10 +139,21 @@ impl Deletion {
         self.least.iter().map(|said| said.by(measure)).collect()
     }
 
-    /// The symmetric relevance gain: the mean over fractions of what is said least first, less the mean most first; the area between
-    /// the curves (arXiv 2401.06654). 0 by chance; scores of the other sign have it with the other sign.
+    /// The mean over fractions of what is said most first: the area under the deletion curve (arXiv 1806.07421, §3.2). Low is good.
+    pub fn deletion_area(&self, measure: Measure) -> f64 {
+        mean(self.most_first(measure).into_iter())
+    }
+
+    /// The mean over fractions of what is said least first. Read from its end the curve is that of insertion, where the most important
+    /// features come first into nothing, so this is the area under that (arXiv 1806.07421, §3.2). High is good.
+    pub fn insertion_area(&self, measure: Measure) -> f64 {
+        mean(self.least_first(measure).into_iter())
+    }
+
+    /// The symmetric relevance gain, the area between the curves: that of insertion less that of deletion (arXiv 2401.06654). 0 by
+    /// chance; scores of the other sign have it with the other sign.
     pub fn srg(&self, measure: Measure) -> f64 {
-        mean(self.least_first(measure).into_iter()) - mean(self.most_first(measure).into_iter())
+        self.insertion_area(measure) - self.deletion_area(measure)
     }
 
     /// By how much the probability falls most first, the mean over fractions: the area over the perturbation curve (AOPC, arXiv
@@ -151,24 +162,24 @@ impl Deletion {
         self.drop(Measure::Probability)
     }
 
-    /// By how much the log-probability falls most first, in nats, the mean over fractions: LOdds, with the sign of a fall.
+    /// By how much the log-probability falls most first, in nats, the mean over fractions: «LOdds», with the sign of a fall.
     pub fn log_odds_drop(&self) -> f64 {
         self.drop(Measure::LogProbability)
     }
 
     fn drop(&self, measure: Measure) -> f64 {
-        self.whole.by(measure) - mean(self.most_first(measure).into_iter())
+        self.whole.by(measure) - self.deletion_area(measure)
     }
 
     /// MIF accuracy, in percent, higher is better: 100 less the mean share of fractions at which the answer stays, most first
     /// (arXiv 2411.16760, table 6).
     pub fn mif_accuracy(&self) -> f64 {
-        100.0 - 100.0 * mean(self.most_first(Measure::Accuracy).into_iter())
+        100.0 - 100.0 * self.deletion_area(Measure::Accuracy)
     }
 
     /// LIF accuracy, in percent, higher is better: the mean share of fractions at which the answer stays, least first.
     pub fn lif_accuracy(&self) -> f64 {
-        100.0 * mean(self.least_first(Measure::Accuracy).into_iter())
+        100.0 * self.insertion_area(Measure::Accuracy)
     }
 }
 

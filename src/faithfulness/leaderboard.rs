@@ -4,11 +4,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::deletion::{Deletion, Measure};
 use crate::agreement::rank_correlation;
 use crate::bootstrap::{Bootstrap, Estimate, bootstrap_mean};
 use crate::progress::Progress;
-use crate::show::{Chart, Series};
 use crate::tensor::finite;
 use crate::{Error, Result};
 
@@ -216,50 +214,4 @@ fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
 fn place(names: &[String], name: &str, kind: &str) -> Result<usize> {
     let missing = || Error::argument(format!("there is no {kind} `{name}`; there are {}", names.join(", ")));
     names.iter().position(|known| known == name).ok_or_else(missing)
-}
-
-/// Methods and their deletions of some examples → two curves for each, most and least important first, over the fraction taken away, each
-/// within its interval. The further apart the two, the better.
-///
-/// Errors: no deletions of a method; fractions that differ; those of [`bootstrap_mean`].
-pub fn deletion_chart(methods: &[(&str, Vec<Deletion>)], measure: Measure, bootstrap: &Bootstrap) -> Result<Chart> {
-    let mut curves = Vec::new();
-    for (method, deletions) in methods {
-        let fractions = deletions.first().map(|first| &first.fractions);
-        if deletions.iter().any(|deletion| Some(&deletion.fractions) != fractions) {
-            return Err(Error::argument(format!("the deletions by {method} are not all of the same fractions")));
-        }
-        for (order, of) in [("most first", Deletion::most_first as Curve), ("least first", Deletion::least_first)] {
-            curves.push(curve(
-                &format!("{method}, {order}"),
-                deletions,
-                &|deletion| of(deletion, measure),
-                measure,
-                bootstrap,
-            )?);
-        }
-    }
-    let (series, bands) = curves.into_iter().unzip();
-    Chart::curves("Deletion", "fraction taken away", measure.words(), series).between(bands)
-}
-
-type Curve = fn(&Deletion, Measure) -> Vec<f64>;
-
-/// A curve's means over examples from 0 on, and their intervals.
-fn curve(
-    name: &str,
-    deletions: &[Deletion],
-    of: &dyn Fn(&Deletion) -> Vec<f64>,
-    measure: Measure,
-    bootstrap: &Bootstrap,
-) -> Result<(Series, Vec<(f64, f64)>)> {
-    let first = deletions.first().ok_or_else(|| Error::argument(format!("{name}: there are no deletions")))?;
-    let whole = |deletion: &Deletion| [vec![deletion.whole.by(measure)], of(deletion)].concat();
-    let curves: Vec<Vec<f64>> = deletions.iter().map(whole).collect();
-    let at = |i: usize| bootstrap_mean(&curves.iter().map(|curve| curve[i]).collect::<Vec<_>>(), bootstrap);
-    let estimates = (0..=first.fractions.len()).map(at).collect::<Result<Vec<_>>>()?;
-    let x = std::iter::once(0.0).chain(first.fractions.iter().copied());
-    let points = x.zip(&estimates).map(|(x, estimate)| (x, estimate.mean)).collect();
-    let band = estimates.iter().map(|estimate| (estimate.low, estimate.high)).collect();
-    Ok((Series { name: name.into(), points }, band))
 }

@@ -25,7 +25,7 @@ pub use completeness::completeness_error;
 pub use datamodeling::linear_datamodeling_score;
 pub use deletion::{Deletion, Measure, Said, TENTHS, deletion, random_scores};
 pub use infidelity::{infidelity, infidelity_rescaled, max_sensitivity};
-pub use leaderboard::{Leaderboard, Row, deletion_chart};
+pub use leaderboard::{Leaderboard, Row};
 pub use localisation::{average_precision, pointing_game, relevance_mass, relevance_rank};
 pub use perturbations::{ball_perturbations, noise_perturbations, square_perturbations};
 pub use randomisation::{Randomisation, cascading_randomisation};

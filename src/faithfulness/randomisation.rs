@@ -3,10 +3,8 @@
 //! Adebayo et al., *Sanity Checks for Saliency Maps*, 2018, arXiv 1810.03292, §3.
 
 use crate::attribution::Attribution;
-use crate::bootstrap::{Bootstrap, bootstrap_mean};
 use crate::model::Load;
 use crate::progress::Progress;
-use crate::show::{Chart, Series};
 use crate::{Error, Result};
 
 /// How alike explanations stay while a model forgets, layer by layer from the head down.
@@ -70,30 +68,4 @@ fn alike(trained: &[Attribution], shuffled: &[Attribution]) -> Result<Vec<f64>> 
         return Err(Error::shape("the explanations", wanted, &[shuffled.len()]));
     }
     trained.iter().zip(shuffled).map(|(trained, shuffled)| trained.agreement(shuffled)).collect()
-}
-
-impl Randomisation {
-    /// The mean correlation over the steps, 0 being the trained model, within its interval.
-    ///
-    /// Errors: those of [`bootstrap_mean`].
-    pub fn chart(&self, bootstrap: &Bootstrap) -> Result<Chart> {
-        let steps = self.correlations.iter().map(|correlations| bootstrap_mean(correlations, bootstrap));
-        let steps = steps.collect::<Result<Vec<_>>>()?;
-        let at = |step: usize| if step == 0 { (1.0, 1.0, 1.0) } else { of(&steps[step - 1]) };
-        let all: Vec<_> = (0..=steps.len()).map(at).collect();
-        let points = all.iter().enumerate().map(|(step, at)| (step as f64, at.0)).collect();
-        let series = Series { name: "rank correlation".into(), points };
-        let note = format!("0: trained; shuffled down to {}", self.legend());
-        let chart =
-            Chart::curves("Cascading randomisation", "step", "rank correlation with the trained model's", vec![series]);
-        chart.between(vec![all.iter().map(|at| (at.1, at.2)).collect()]).map(|chart| chart.note(&note))
-    }
-
-    fn legend(&self) -> String {
-        self.steps.iter().enumerate().map(|(i, step)| format!("{}: {step}", i + 1)).collect::<Vec<_>>().join(", ")
-    }
-}
-
-fn of(estimate: &crate::bootstrap::Estimate) -> (f64, f64, f64) {
-    (estimate.mean, estimate.low, estimate.high)
 }

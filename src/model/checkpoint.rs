@@ -27,24 +27,14 @@ pub struct Load {
     /// Where a model reads pictures of any size: at most so many pixels, if fewer than its own limit. Memory and time of the vision
     /// tower grow with their square.
     pub most_pixels: Option<usize>,
-    /// With a seed, every weight tensor's numbers are put in another order: a network of the same make and the same numbers
-    /// that has learnt nothing, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
-    pub shuffled: Option<u64>,
-    /// Of the tensors that [`shuffled`](Self::shuffled) names, only those of blocks from this number on, and of what comes after the
-    /// blocks: the number of blocks leaves all of them and shuffles the head alone.
-    pub shuffled_from: Option<usize>,
+    /// Weight tensors whose numbers are put in another order: a network of the same make and the same numbers that has learnt
+    /// nothing, or nothing in its last layers, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
+    pub shuffled: Option<Shuffle>,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Self {
-            revision: None,
-            dtype: DType::F32,
-            device: Device::Cpu,
-            most_pixels: None,
-            shuffled: None,
-            shuffled_from: None,
-        }
+        Self { revision: None, dtype: DType::F32, device: Device::Cpu, most_pixels: None, shuffled: None }
     }
 }
 
@@ -56,12 +46,12 @@ impl Load {
 
     /// With shuffled weights.
     pub fn shuffled(seed: u64) -> Self {
-        Self { shuffled: Some(seed), ..Self::default() }
+        Self { shuffled: Some(Shuffle { seed, from: None }), ..Self::default() }
     }
 
     /// With the weights of the head shuffled, and those of blocks from the last down to this number.
     pub fn shuffled_from(block: usize, seed: u64) -> Self {
-        Self { shuffled_from: Some(block), ..Self::shuffled(seed) }
+        Self { shuffled: Some(Shuffle { seed, from: Some(block) }), ..Self::default() }
     }
 }
 
@@ -274,8 +264,7 @@ impl Checkpoint {
             Files::Embedded(_) => self.embedded(),
             Files::Folder(_) | Files::Hub(_) => self.on_disk(single),
         };
-        let from = self.load.shuffled_from;
-        Ok(weights?.shuffled(self.load.shuffled.map(|seed| Shuffle { seed, from })))
+        Ok(weights?.shuffled(self.load.shuffled))
     }
 
     /// Those of a GGUF file.

@@ -46,3 +46,4 @@ pub use rules::{Product, Rule, Rules};
 pub use visual_prompt::VisualPrompt;
 pub use vit::Vit;
 pub use vlm::Vlm;
+pub use weights::Shuffle;

@@ -27,11 +27,13 @@ pub(crate) struct Weights {
     shuffle: Option<Shuffle>,
 }
 
-/// Tensors whose numbers are put in another order.
-#[derive(Clone, Copy)]
-pub(crate) struct Shuffle {
+/// Which weights are put in another order within their tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shuffle {
+    /// Same seed, same order.
     pub seed: u64,
-    /// Only those of blocks from this number on, and of what comes after the blocks.
+    /// Only those of blocks from this number on, and of what comes after the blocks: the number of blocks leaves all of them, and
+    /// shuffles the head alone. `None`: every weight.
     pub from: Option<usize>,
 }
 

@@ -8,6 +8,7 @@ mod blocks;
 mod chart;
 mod comparison;
 mod contour;
+mod curves;
 mod drawing;
 mod gallery;
 mod heads;
