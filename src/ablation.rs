@@ -5,6 +5,7 @@ use std::ops::Range;
 use candle_core::{Device, Tensor};
 
 use crate::attribution::Attribution;
+use crate::model::presence;
 use crate::outcomes::{Outcomes, batch};
 use crate::path::same_space;
 use crate::saliency::Noise;
@@ -183,6 +184,43 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
     Ok(if outcomes.several() { drops.t()?.contiguous()? } else { drops.squeeze(0)? })
 }
 
+/// x `(…)`, x′ `(…)`, which groups are present `(n,g)`, ones and zeros → `(n,…)`: x with the groups that are not present ← x′.
+///
+/// It makes a function of what is present, as [`Vit::logits_with`](crate::model::Vit::logits_with) and its like are, of any function
+/// of x. Where groups overlap, an element is x′'s if any of its groups is not present.
+///
+/// Errors: shapes that differ; groups over something else; numbers in `present` other than 0 and 1.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[[1.0f64, 2.0], [3.0, 4.0]], &Device::Cpu)?;
+/// let present = Tensor::new(&[[1.0f64, 0.0]], &Device::Cpu)?;
+/// let without = replace_absent(&x, &x.zeros_like()?, &Groups::rows(&x), &present)?;
+/// assert_eq!(without.to_vec3::<f64>()?, [[[1.0, 2.0], [0.0, 0.0]]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+///
+/// A text whose absent tokens are `[MASK]`:
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let (x, masked) = (bert.embed(&text)?, bert.baseline(&text, &Baseline::token("[MASK]"))?);
+/// let f = |present: &Tensor| bert.logits(&text, &replace_absent(&x, &masked, &Groups::rows(&x), present)?);
+/// assert_eq!(f(&Tensor::ones((4, text.len()), DType::F64, &Device::Cpu)?)?.dims(), [4, 2]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn replace_absent(x: &Tensor, baseline: &Tensor, groups: &Groups, present: &Tensor) -> Result<Tensor> {
+    same_space(x, baseline)?;
+    fit(x, groups)?;
+    let present = presence(present, groups.len())?;
+    mixed(x, baseline, 0..present.len(), &|mask, variant| {
+        let absent = groups.members.iter().zip(&present[variant]).filter(|(_, present)| !**present);
+        absent.flat_map(|(group, _)| group).for_each(|&element| mask[element] = 1);
+    })
+}
+
 /// f at x, and then at x without each group.
 fn without(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tensor, groups: &Groups) -> Result<Outcomes> {
     let absent = |mask: &mut [u8], variant: usize| {
@@ -204,16 +242,24 @@ pub(crate) fn mixtures(
     absent: &dyn Fn(&mut [u8], usize),
 ) -> Result<Outcomes> {
     same_space(x, baseline)?;
-    if groups.shape != x.dims() || groups.is_empty() {
-        return Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape));
+    fit(x, groups)?;
+    Outcomes::of(f, what, count, batch(x), &|range| mixed(x, baseline, range, absent))
+}
+
+/// Errors unless there are groups, and over x.
+fn fit(x: &Tensor, groups: &Groups) -> Result<()> {
+    match groups.shape == x.dims() && !groups.is_empty() {
+        true => Ok(()),
+        false => Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape)),
     }
-    Outcomes::of(f, what, count, batch(x), &|range| {
-        let mut masks = vec![0u8; range.len() * x.elem_count()];
-        masks.chunks_mut(x.elem_count()).zip(range.clone()).for_each(|(mask, variant)| absent(mask, variant));
-        let masks =
-            Tensor::from_vec(masks, [&[range.len()], x.dims()].concat(), &Device::Cpu)?.to_device(x.device())?;
-        Ok(masks.where_cond(&baseline.broadcast_as(masks.shape())?, &x.broadcast_as(masks.shape())?)?)
-    })
+}
+
+/// Some mixtures of x and x′, `(n,…)`.
+fn mixed(x: &Tensor, baseline: &Tensor, some: Range<usize>, absent: &dyn Fn(&mut [u8], usize)) -> Result<Tensor> {
+    let mut masks = vec![0u8; some.len() * x.elem_count()];
+    masks.chunks_mut(x.elem_count()).zip(some.clone()).for_each(|(mask, variant)| absent(mask, variant));
+    let masks = Tensor::from_vec(masks, [&[some.len()], x.dims()].concat(), &Device::Cpu)?.to_device(x.device())?;
+    Ok(masks.where_cond(&baseline.broadcast_as(masks.shape())?, &x.broadcast_as(masks.shape())?)?)
 }
 
 /// By how much f falls from its first value to each of the others.

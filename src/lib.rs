@@ -52,6 +52,7 @@ mod attention_flow;
 mod attention_gradients;
 mod attribution;
 pub mod baseline;
+mod bootstrap;
 mod causal_rollout;
 pub mod check;
 mod context_cite;
@@ -83,7 +84,7 @@ mod tensor;
 mod token_tm;
 pub mod zoo;
 
-pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion};
+pub use ablation::{Groups, ablate, embedding_sensitivity, feature_ablation, occlusion, replace_absent};
 pub use agreement::rank_correlation;
 pub use attcat::attcat;
 pub use attention_flow::{attention_flow, attention_flow_row};
@@ -139,9 +140,9 @@ pub mod prelude {
         fit_context_surrogate, full_grad, full_grad_plus, full_grad_plus_normalised, gae, gae_normalised, grad_at,
         grad_cam_plus, grad_check, grad_eclip, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,
         hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients, le_grad, lime,
-        log_prob_drop, occlusion, rank_correlation, resample, riemann_sum, rollout, rollout_heads, rollout_levels,
-        rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared, span_logit,
-        superpixels, token_log_odds, token_tm, var_grad, verify, x_grad_cam_plus,
+        log_prob_drop, occlusion, rank_correlation, replace_absent, resample, riemann_sum, rollout, rollout_heads,
+        rollout_levels, rollout_row, shapley_sampling, shapley_values, skip_plus, smooth_grad, smooth_grad_squared,
+        span_logit, superpixels, token_log_odds, token_tm, var_grad, verify, x_grad_cam_plus,
     };
     pub use candle_core::{D, DType, Device, IndexOp, Tensor, Var};
 }

@@ -1,11 +1,9 @@
 //! How far a surrogate can be believed: masks it was not fitted to, and masks drawn again from those it was.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
-
 use super::{Masks, fit_context_surrogate};
+use crate::Result;
 use crate::agreement::rank_correlation;
-use crate::{Error, Result};
+use crate::bootstrap::Bootstrap;
 
 /// Masks are dealt out to so many parts, each predicted by surrogates of the others.
 const FOLDS: usize = 4;
@@ -69,26 +67,19 @@ pub fn bootstrap_surrogate(
     seed: u64,
 ) -> Result<Intervals> {
     fit_context_surrogate(masks, outputs, alpha)?;
-    if draws < 20 || !(level > 0.0 && level < 1.0) {
-        return Err(Error::argument(format!(
-            "the bootstrap takes at least 20 draws and a level between 0 and 1; got {draws} and {level}: 200 and 0.9 are usual"
-        )));
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let fit = |_| {
-        let drawn: Vec<usize> = (0..masks.len()).map(|_| rng.random_range(0..masks.len())).collect();
+    let bootstrap = Bootstrap { draws, level, seed };
+    let fit = |drawn: &Vec<usize>| {
         let some: Vec<f64> = drawn.iter().map(|mask| outputs[*mask]).collect();
-        Ok(fit_context_surrogate(&masks.some(&drawn)?, &some, alpha)?.weights)
+        Ok(fit_context_surrogate(&masks.some(drawn)?, &some, alpha)?.weights)
     };
-    let fits = (0..draws).map(fit).collect::<Result<Vec<_>>>()?;
+    let fits = bootstrap.drawn(masks.len())?.iter().map(fit).collect::<Result<Vec<_>>>()?;
     let (mut low, mut high, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
     for source in 0..masks.sources() {
-        let mut weights: Vec<f64> = fits.iter().map(|weights| weights[source]).collect();
-        weights.sort_by(f64::total_cmp);
-        let at = |share: f64| weights[((draws - 1) as f64 * share).round() as usize];
-        low.push(at((1.0 - level) / 2.0));
-        high.push(at((1.0 + level) / 2.0));
+        let weights: Vec<f64> = fits.iter().map(|weights| weights[source]).collect();
         chosen.push(weights.iter().filter(|weight| **weight != 0.0).count() as f64 / draws as f64);
+        let (least, most) = bootstrap.ends(weights);
+        low.push(least);
+        high.push(most);
     }
     Ok(Intervals { low, high, chosen })
 }

@@ -13,6 +13,7 @@ use super::embedding::{Baseline, Embedding};
 use super::encoder::Block;
 use super::hook::{Clear, Hook, Record, Site, check_layers};
 use super::labels::{Labels, Named, headless};
+use super::presence::{presence, shortened};
 use super::rules::Rules;
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
@@ -239,13 +240,51 @@ impl Bert {
     ///
     /// Errors: the checkpoint has no classifier; x has the wrong shape.
     pub fn logits(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
-        let Some((last, before)) = self.0.blocks.split_last() else { return self.logits_hooked(text, x, &mut Clear) };
-        let mut x = self.0.embeddings.forward(&self.placed(text, x)?, None, &mut Clear)?;
-        for block in before {
-            x = block.forward(&x, text.mask(), &mut Clear)?;
+        self.logits_of(&self.placed(text, x)?, text.mask())
+    }
+
+    /// Embeddings with their places, `(n,t,c)`, of which those that the mask has can be seen → `(n,v)`.
+    fn logits_of(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Tensor> {
+        let mut x = self.0.embeddings.forward(x, None, &mut Clear)?;
+        let first = match self.0.blocks.split_last() {
+            None => x.narrow(1, 0, 1)?,
+            Some((last, before)) => {
+                for block in before {
+                    x = block.forward(&x, mask, &mut Clear)?;
+                }
+                let first = last.attention.forward(&x, mask, &mut Clear)?.narrow(1, 0, 1)?;
+                last.feed_forward.forward(&first, None, &mut Clear)?
+            }
+        };
+        self.classify(&first, &mut Clear)
+    }
+
+    /// Which of a text's tokens are present, `(n,t)` of ones and zeros → a classifier's logits, `(n,v)`.
+    ///
+    /// A token that is not present is dropped from the sequence after positions are added: the others stay where they are, and
+    /// nothing attends to it, as if it were masked. Special tokens always stay.
+    ///
+    /// Errors: `present` is not that; the checkpoint has no classifier.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I absolutely loved the movie!")?;
+    /// let positive = Target::Logit(bert.label("positive")?);
+    /// let present = Tensor::ones(text.len(), DType::F64, &Device::Cpu)?;
+    /// let f = |present: &Tensor| positive.of(&bert.logits_with(&text, present)?);
+    /// let drops = feature_ablation(f, &present, &present.zeros_like()?, &Groups::elements(&present))?.over(&text)?;
+    /// assert_eq!(drops.top(1)[0].0, "loved");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn logits_with(&self, text: &Text, present: &Tensor) -> Result<Tensor> {
+        let mut kept = presence(present, text.len())?;
+        let seen = |token: usize| text.mask().is_none_or(|mask| mask[token]);
+        for (token, special) in text.tokens().iter().map(|token| token.special).enumerate() {
+            kept.iter_mut().for_each(|kept| kept[token] = seen(token) && (special || kept[token]));
         }
-        let first = last.attention.forward(&x, text.mask(), &mut Clear)?.narrow(1, 0, 1)?;
-        self.classify(&last.feed_forward.forward(&first, None, &mut Clear)?, &mut Clear)
+        let x = self.placed(text, &self.embed(text)?.unsqueeze(0)?)?;
+        shortened(&x, &kept, &|x| self.logits_of(x, None))
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.

@@ -12,7 +12,7 @@ use super::gguf::Gguf;
 use super::hub::HubModel;
 use super::pytorch::Pytorch;
 use super::text::Tokenizer;
-use super::weights::Weights;
+use super::weights::{Shuffle, Weights};
 use crate::{Error, Result, zoo};
 
 /// How to load a model.
@@ -27,9 +27,9 @@ pub struct Load {
     /// Where a model reads pictures of any size: at most so many pixels, if fewer than its own limit. Memory and time of the vision
     /// tower grow with their square.
     pub most_pixels: Option<usize>,
-    /// With a seed, every weight tensor's numbers are put in another order: a network of the same make and the same numbers
-    /// that has learnt nothing, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
-    pub shuffled: Option<u64>,
+    /// Weight tensors whose numbers are put in another order: a network of the same make and the same numbers that has learnt
+    /// nothing, or nothing in its last layers, for sanity checks of explanations (Adebayo et al. 2018, arXiv 1810.03292, §3).
+    pub shuffled: Option<Shuffle>,
 }
 
 impl Default for Load {
@@ -46,7 +46,12 @@ impl Load {
 
     /// With shuffled weights.
     pub fn shuffled(seed: u64) -> Self {
-        Self { shuffled: Some(seed), ..Self::default() }
+        Self { shuffled: Some(Shuffle { seed, from: None }), ..Self::default() }
+    }
+
+    /// With the weights of the head shuffled, and those of blocks from the last down to this number.
+    pub fn shuffled_from(block: usize, seed: u64) -> Self {
+        Self { shuffled: Some(Shuffle { seed, from: Some(block) }), ..Self::default() }
     }
 }
 

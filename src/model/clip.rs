@@ -17,6 +17,7 @@ use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::Labels;
 use super::patches::{Patches, Vision, places};
+use super::presence::shortened;
 use super::rules::Rules;
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
@@ -234,6 +235,20 @@ impl Clip {
     /// The same, with a hook at the named places of the image tower.
     pub fn logits_hooked(&self, prompts: &Prompts, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.against(&self.image_features_hooked(x, hook)?, &prompts.features)
+    }
+
+    /// The pixels `(3,h,w)` of one picture, which of its patches are present, `(n,t)` of ones and zeros, m prompts → `(n,m)`, eˢ·cos.
+    ///
+    /// A patch that is not present is dropped from the sequence after positions are added, as
+    /// [`Vit::logits_with`](super::Vit::logits_with) does. The class token always stays.
+    ///
+    /// Errors: shapes that differ from these.
+    pub fn logits_with(&self, prompts: &Prompts, x: &Tensor, present: &Tensor) -> Result<Tensor> {
+        let (tokens, kept) = self.0.patches.variants(x, present)?;
+        shortened(&tokens, &kept, &|tokens| {
+            let class = self.0.image.forward_at(tokens, None, 0..1)?;
+            self.against(&features(&self.0.image_head, &class, &mut Clear)?, &prompts.features)
+        })
     }
 
     /// Word embeddings `(n,t,c)` of n variants of a text, a picture of the model's size → `(n,1)`: eˢ·cos, how well they go

@@ -112,11 +112,26 @@ impl Mixer {
         self.logits_hooked(x, &mut Clear)
     }
 
+    /// The pixels `(3,h,w)` of one picture, and which of its patches are present, `(n,t)` of ones and zeros → logits `(n,v)`.
+    ///
+    /// A Mixer has a weight for every place and cannot do with fewer tokens: the embedding of a patch that is not present is zero.
+    ///
+    /// Errors: shapes that differ from these; the checkpoint has no classifier.
+    pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
+        let (tokens, _) = self.0.patches.variants(x, present)?;
+        let present = present.to_dtype(tokens.dtype())?.to_device(tokens.device())?;
+        self.read_out(self.hidden_of(tokens.broadcast_mul(&present.unsqueeze(2)?)?, &mut Clear)?, &mut Clear)
+    }
+
     /// The same, with a hook at the named places of the network: `attn.out` is what the MLP over tokens adds.
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
+        self.read_out(self.hidden_hooked(x, hook)?, hook)
+    }
+
+    /// The last block's output, normalised, `(n,t,c)` → `(n,v)`.
+    fn read_out(&self, hidden: Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let head = self.0.head.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
-        let mean = self.hidden_hooked(x, hook)?.mean_keepdim(1)?;
-        Ok(head.forward(&mean, None, hook)?.squeeze(1)?)
+        Ok(head.forward(&hidden.mean_keepdim(1)?, None, hook)?.squeeze(1)?)
     }
 
     /// Pixels `(n,3,h,w)` → the last block's output, normalised, `(n,t,c)`, with a hook at the named places of the network.
@@ -124,7 +139,10 @@ impl Mixer {
     /// Errors: also a site in a layer that does not exist.
     pub fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         check_layers(hook, self.layers())?;
-        let x = self.0.patches.embed(x)?;
+        self.hidden_of(self.0.patches.embed(x)?, hook)
+    }
+
+    fn hidden_of(&self, x: Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let x = self.0.blocks.iter().try_fold(x, |x, block| block.forward(&x, None, hook))?;
         self.0.norm.forward(&x, None, hook)
     }

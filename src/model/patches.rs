@@ -7,6 +7,7 @@ use candle_core::{D, DType, Device, Tensor};
 use super::blocks::{Chain, Linear, Stage};
 use super::hook::Clear;
 use super::image::Image;
+use super::presence::presence;
 use super::processor::Processor;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -118,6 +119,16 @@ impl Patches {
             }
             None => Ok(x),
         }
+    }
+
+    /// The tokens `(1,k+t,c)` of one picture's pixels `(3,h,w)`, and which of them each of n variants keeps if it has the patches
+    /// that `present`, `(n,t)`, has ones for: those in front always stay.
+    ///
+    /// Errors: shapes that differ from these; numbers in `present` other than 0 and 1.
+    pub(super) fn variants(&self, pixels: &Tensor, present: &Tensor) -> Result<(Tensor, Vec<Vec<bool>>)> {
+        let kept = presence(present, self.count())?;
+        let kept = kept.into_iter().map(|patches| [vec![true; self.ahead()], patches].concat()).collect();
+        Ok((self.embed(&pixels.unsqueeze(0)?)?, kept))
     }
 
     /// Pixels `(n,3,h,w)` → patches `(n,t,3·p·p)`, row by row; what does not fill a patch is left out.

@@ -19,6 +19,7 @@ use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::{Labels, headless};
 use super::patches::{Patches, Vision, places};
+use super::presence::shortened;
 use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -156,13 +157,43 @@ impl Vit {
     ///
     /// Errors: x has the wrong shape; the checkpoint has no classifier.
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
-        match &self.0.readout {
-            Readout::Tokens { heads, .. } => {
-                let tokens = self.0.encoder.forward_at(&self.0.patches.embed(x)?, None, 0..heads.len())?;
-                self.classify(&tokens, &mut Clear)
+        self.logits_of(&self.0.patches.embed(x)?)
+    }
+
+    /// Tokens `(n,k+t,c)`, positions included, or fewer patches → logits `(n,v)`.
+    fn logits_of(&self, tokens: &Tensor) -> Result<Tensor> {
+        let tokens = match &self.0.readout {
+            Readout::Tokens { heads, .. } => self.0.encoder.forward_at(tokens, None, 0..heads.len())?,
+            _ if tokens.dim(1)? == self.0.patches.ahead() => {
+                return Err(Error::argument("the mean over patches is read, so at least one must be present"));
             }
-            _ => self.logits_hooked(x, &mut Clear),
-        }
+            _ => self.0.encoder.forward(tokens, None, &mut Clear)?,
+        };
+        self.classify(&tokens, &mut Clear)
+    }
+
+    /// The pixels `(3,h,w)` of one picture, and which of its patches are present, `(n,t)` of ones and zeros → logits `(n,v)`.
+    ///
+    /// A patch that is not present is dropped from the sequence, after positions are added: the others stay where they are, and
+    /// nothing attends to it. Tokens in front of the patches always stay.
+    ///
+    /// Errors: shapes that differ from these; no patch present where their mean is read; the checkpoint has no classifier.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let (x, star) = (vit.pixels(&scene.image()?)?, Target::Logit(vit.label("star")?));
+    /// let present = Tensor::ones(vit.patches().count(), DType::F64, &Device::Cpu)?;
+    /// let f = |present: &Tensor| star.of(&vit.logits_with(&x, present)?);
+    /// let drops = feature_ablation(f, &present, &present.zeros_like()?, &Groups::elements(&present))?;
+    /// let map = Attribution::of_patches("patches dropped", &drops.tensor()?.reshape(&vit.patches().grid()[..])?)?;
+    /// assert!(pellucid::faithfulness::pointing_game(&map, &scene.mask(0)?)?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
+        let (tokens, kept) = self.0.patches.variants(x, present)?;
+        shortened(&tokens, &kept, &|tokens| self.logits_of(tokens))
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
@@ -195,7 +226,8 @@ impl Vit {
             }
             Readout::Mean { before, after } => {
                 let tokens = before.as_ref().map_or(Ok(tokens.clone()), |norm| run(norm, tokens))?;
-                let patches = tokens.narrow(1, self.0.patches.ahead(), self.0.patches.count())?;
+                let ahead = self.0.patches.ahead();
+                let patches = tokens.narrow(1, ahead, tokens.dim(1)? - ahead)?;
                 Ok(run(after, &patches.mean_keepdim(1)?)?.squeeze(1)?)
             }
             Readout::Headless => Err(headless(&self.0.name, "a classifier")),

@@ -127,6 +127,9 @@ impl Vlm {
 
     /// The same at another revision or precision, or on another device.
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
+        if load.shuffled.is_some_and(|shuffle| shuffle.from.is_some()) {
+            return Err(Error::argument("a model with two stacks of blocks is shuffled whole: use `Load::shuffled`"));
+        }
         let checkpoint = Checkpoint::open(source, load)?;
         let known = "vision-language models of the kinds `qwen` (with a `visual` part), `qwen2_vl` and `qwen2_5_vl`";
         let kind = checkpoint.kind(&["qwen", "qwen2_vl", "qwen2_5_vl"], known)?;

@@ -24,8 +24,37 @@ pub(crate) struct Weights {
     file: PathBuf,
     /// Some checkpoints name every tensor of the backbone with a prefix, `bert.`, and some with none.
     prefix: &'static str,
-    /// The seed with which every tensor's numbers are put in another order.
-    shuffle: Option<u64>,
+    shuffle: Option<Shuffle>,
+}
+
+/// Which weights are put in another order within their tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shuffle {
+    /// Same seed, same order.
+    pub seed: u64,
+    /// Only those of blocks from this number on, and of what comes after the blocks: the number of blocks leaves all of them, and
+    /// shuffles the head alone. `None`: every weight.
+    pub from: Option<usize>,
+}
+
+impl Shuffle {
+    fn reaches(self, name: &str) -> bool {
+        self.from.is_none_or(|from| match block(name) {
+            Some(number) => number >= from,
+            None => !BEFORE_BLOCKS.iter().any(|part| name.contains(part)),
+        })
+    }
+}
+
+/// What the names of tensors have in them that come before the first block.
+const BEFORE_BLOCKS: [&str; 10] =
+    ["embed", "cls_token", "dist_token", "reg_token", "conv1", "stem.", "norm_pre", "pre_layrnorm", "ln_pre", "wte"];
+
+/// The number of the block a tensor is in, by its name: 3 of `encoder.layer.3.output.dense.weight`.
+fn block(name: &str) -> Option<usize> {
+    const BLOCKS: [&str; 5] = ["layer", "layers", "blocks", "resblocks", "h"];
+    let (parts, following) = (name.split('.'), name.split('.').skip(1));
+    parts.zip(following).find(|(stem, _)| BLOCKS.contains(stem)).and_then(|(_, number)| number.parse().ok())
 }
 
 /// Where the tensors are.
@@ -56,9 +85,9 @@ impl Weights {
         Self { store: Store::Gguf(gguf, dtype, device), names, file, prefix: "", shuffle: None }
     }
 
-    /// The same numbers, every tensor's in another order.
-    pub fn shuffled(self, seed: Option<u64>) -> Self {
-        Self { shuffle: seed, ..self }
+    /// The same numbers, those of some tensors in another order.
+    pub fn shuffled(self, shuffle: Option<Shuffle>) -> Self {
+        Self { shuffle, ..self }
     }
 
     /// The same weights, where names may or may not begin with `prefix`.
@@ -166,8 +195,8 @@ impl Weights {
     /// A tensor's numbers one after another, as they are or as they were asked to be shuffled.
     fn in_order(&self, tensor: &Tensor, spelling: &str) -> Result<Weight> {
         Ok(Weight::Dense(match self.shuffle {
-            Some(seed) => shuffled(tensor, spelling, seed)?,
-            None => tensor.contiguous()?,
+            Some(shuffle) if shuffle.reaches(spelling) => shuffled(tensor, spelling, shuffle.seed)?,
+            _ => tensor.contiguous()?,
         }))
     }
 

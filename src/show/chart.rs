@@ -5,6 +5,7 @@ use super::law::law;
 use super::strip::names;
 use crate::attribution::Attribution;
 use crate::integrated_gradients::Convergence;
+use crate::{Error, Result};
 
 /// A named curve, or named points.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,8 +25,13 @@ pub struct Chart {
     pub(super) log: bool,
     pub(super) diagonal: bool,
     pub(super) data: Data,
+    /// From where to where each point of each curve may lie; empty if that is not known.
+    pub(super) bands: Vec<Band>,
     pub(super) note: String,
 }
+
+/// From where to where each point of a curve may lie.
+pub(super) type Band = Vec<(f64, f64)>;
 
 #[derive(Clone, Debug)]
 pub(super) enum Data {
@@ -61,7 +67,7 @@ impl Chart {
 
     fn of(title: &str, x: &str, y: &str, data: Data) -> Self {
         let (title, x, y) = (title.into(), x.into(), y.into());
-        Self { title, x, y, log: false, diagonal: false, data, note: String::new() }
+        Self { title, x, y, log: false, diagonal: false, data, bands: Vec::new(), note: String::new() }
     }
 
     /// Both axes logarithmic; points that are not positive are left out.
@@ -72,6 +78,34 @@ impl Chart {
     /// With the line y = x, thin and grey, and both axes from the least to the greatest number of either. Bars have none.
     pub fn diagonal(self) -> Self {
         Self { diagonal: true, ..self }
+    }
+
+    /// With a band around every curve: for each of its points, from where to where y may lie, as the ends of an interval.
+    ///
+    /// Errors: not a chart of curves; not a pair of finite numbers per point, the lower first.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let curve = Series { name: "mean".into(), points: vec![(0.0, 1.0), (1.0, 0.5)] };
+    /// let chart = Chart::curves("Deletion", "fraction", "p", vec![curve]).between(vec![vec![(1.0, 1.0), (0.4, 0.7)]])?;
+    /// assert!(chart.text().contains("0: 1 (1 to 1)  1: 0.5 (0.4 to 0.7)"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn between(self, bands: Vec<Vec<(f64, f64)>>) -> Result<Self> {
+        let Data::Curves(series) = &self.data else {
+            return Err(Error::argument("only curves have bands: a table has intervals with `ScoreTable::between`"));
+        };
+        let (points, ends) = (series.iter().map(|s| s.points.len()), bands.iter().map(Vec::len));
+        if !points.clone().eq(ends.clone()) {
+            let wanted = format!("{:?}, a pair per point of each curve", points.collect::<Vec<_>>());
+            return Err(Error::shape("the bands", wanted, &ends.collect::<Vec<_>>()));
+        }
+        match bands.iter().flatten().find(|(low, high)| !(low.is_finite() && high.is_finite() && low <= high)) {
+            None => Ok(Self { bands, ..self }),
+            Some((low, high)) => {
+                Err(Error::argument(format!("a band goes from {low} to {high}: the lower ends come first")))
+            }
+        }
     }
 
     /// With a line of text underneath.
@@ -92,6 +126,14 @@ impl Chart {
         let log = self.log;
         let finite = series.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite());
         finite.filter(move |(x, y)| !log || (*x > 0.0 && *y > 0.0))
+    }
+
+    /// The band of a curve that can be drawn: x, and from where to where.
+    pub(super) fn band(&self, curve: usize) -> Vec<(f64, (f64, f64))> {
+        let Data::Curves(series) = &self.data else { return Vec::new() };
+        let points = series[curve].points.iter().map(|point| point.0);
+        let ends = points.zip(self.bands.get(curve).into_iter().flatten().copied());
+        ends.filter(|(x, (low, _))| x.is_finite() && (!self.log || (*x > 0.0 && *low > 0.0))).collect()
     }
 
     /// The ends of the line y = x: the least and the greatest number that is drawn. `None` if there is no such line.

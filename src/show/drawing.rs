@@ -73,15 +73,19 @@ fn plotted(chart: &Chart, series: &[Series], marks: &Marks) -> Markup {
     let place = |value: f64| if chart.log { value.log10() } else { value };
     let points = |s| chart.drawn(s).map(|(x, y)| (place(x), place(y))).collect::<Vec<_>>();
     let curves: Vec<Vec<(f64, f64)>> = series.iter().map(points).collect();
+    let edge = |(x, (low, high)): (f64, (f64, f64))| (place(x), (place(low), place(high)));
+    let bands: Vec<Vec<_>> = (0..series.len()).map(|i| chart.band(i).into_iter().map(edge).collect()).collect();
+    let reached = bands.iter().flatten().flat_map(|(_, (low, high))| [*low, *high]);
     let legend = 10.0 + 7.5 * series.iter().map(|s| s.name.chars().count()).max().unwrap_or(0) as f64 + 30.0;
     let (x, y) = match chart.ends() {
         Some(ends) => [span(ends.map(place).into_iter()); 2].into(),
-        None => (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1))),
+        None => (span(curves.iter().flatten().map(|p| p.0)), span(curves.iter().flatten().map(|p| p.1).chain(reached))),
     };
     let plane = Plane { left: 80.0, top: 40.0, right: WIDTH - legend - 15.0, bottom: chart.height() - 50.0, x, y };
     html! {
         (axes(chart, &plane))
         @if chart.ends().is_some() { (diagonal(&plane, series.len())) }
+        @for (i, band) in bands.iter().enumerate() { (self::band(&plane, i, band)) }
         @for (i, curve) in curves.iter().enumerate() { ((marks.series)(&plane, i, curve)) }
         @for (i, series) in series.iter().enumerate() {
             (legend_entry(&plane, i, &series.name, |x, y| (marks.sample)(i, x, y)))
@@ -127,6 +131,14 @@ fn line(plane: &Plane, i: usize, curve: &[(f64, f64)]) -> Markup {
         polyline points=(points) fill="none" stroke=(colour(i)) stroke-width="2" stroke-dasharray=(dash(i)) {}
         @for &(x, y) in curve { circle cx=(plane.x(x)) cy=(plane.y(y)) r="2.5" fill=(colour(i)) {} }
     }
+}
+
+/// A pale band in the curve's colour, there along its upper edge and back along its lower one.
+fn band(plane: &Plane, i: usize, band: &[(f64, (f64, f64))]) -> Markup {
+    let upper = band.iter().map(|(x, (_, high))| (*x, *high));
+    let edge = upper.chain(band.iter().rev().map(|(x, (low, _))| (*x, *low)));
+    let points = edge.map(|(x, y)| format!("{:.1},{:.1}", plane.x(x), plane.y(y))).collect::<Vec<_>>().join(" ");
+    html! { @if !band.is_empty() { polygon points=(points) fill=(colour(i)) fill-opacity="0.15" {} } }
 }
 
 fn dashes(i: usize, x: f64, y: f64) -> Markup {

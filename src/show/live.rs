@@ -1,6 +1,7 @@
 //! Charts as the plotly crate builds them, for JupyterLab's renderer.
 
-use plotly::common::{DashType, Line, Marker, MarkerSymbol, Mode, Orientation, Title};
+use plotly::color::Rgba;
+use plotly::common::{DashType, Fill, HoverInfo, Line, Marker, MarkerSymbol, Mode, Orientation, Title};
 use plotly::layout::{Axis, AxisType, Margin};
 use plotly::{Bar, Layout, Plot, Scatter};
 
@@ -12,7 +13,10 @@ use super::palette::{SERIES, diverging, hex};
 pub(super) fn of(chart: &Chart) -> Plot {
     let mut plot = Plot::new();
     match &chart.data {
-        Data::Curves(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(curve(chart, i, s))),
+        Data::Curves(series) => {
+            (0..chart.bands.len()).for_each(|i| plot.add_trace(band(chart, i)));
+            series.iter().enumerate().for_each(|(i, s)| plot.add_trace(curve(chart, i, s)));
+        }
         Data::Points(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(points(chart, i, s))),
         Data::Bars(bars) => plot.add_trace(bar(bars)),
     }
@@ -28,6 +32,16 @@ fn curve(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
     let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
     let line = Line::new().color(hex(SERIES[i % SERIES.len()])).dash(DASHES[i % DASHES.len()].clone());
     Scatter::new(x, y).name(&series.name).mode(Mode::LinesMarkers).line(line)
+}
+
+/// A pale band in the curve's colour, there along its upper edge and back along its lower one.
+fn band(chart: &Chart, i: usize) -> Box<Scatter<f64, f64>> {
+    let (band, [r, g, b]) = (chart.band(i), SERIES[i % SERIES.len()]);
+    let upper = band.iter().map(|(x, (_, high))| (*x, *high));
+    let (x, y): (Vec<_>, Vec<_>) = upper.chain(band.iter().rev().map(|(x, (low, _))| (*x, *low))).unzip();
+    let edge = Line::new().width(0.0);
+    let band = Scatter::new(x, y).mode(Mode::Lines).line(edge).fill(Fill::ToSelf).fill_color(Rgba::new(r, g, b, 0.15));
+    band.show_legend(false).hover_info(HoverInfo::Skip)
 }
 
 /// Circles, of every second series hollow.

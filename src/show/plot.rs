@@ -27,7 +27,7 @@ impl Show for Chart {
     fn text(&self) -> String {
         let body: String = match &self.data {
             Data::Bars(bars) => bars.iter().map(|(label, value)| format!("{label:>16} {}\n", signed(*value))).collect(),
-            Data::Curves(series) => series.iter().map(|series| curve_text(series, self.drawn(series))).collect(),
+            Data::Curves(series) => (0..series.len()).map(|curve| curve_text(self, series, curve)).collect(),
             Data::Points(series) => series.iter().map(|series| points_text(series, self.drawn(series))).collect(),
         };
         format!("{}\n{body}{}", self.title, self.note)
@@ -52,8 +52,11 @@ impl Show for Chart {
     }
 }
 
-fn curve_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
-    let points: Vec<_> = points.map(|(x, y)| format!("{}: {}", short(x), short(y))).collect();
+fn curve_text(chart: &Chart, series: &[Series], curve: usize) -> String {
+    let (series, band) = (&series[curve], chart.band(curve));
+    let range = |x: f64| band.iter().find(|(at, _)| *at == x).map(|(_, ends)| *ends);
+    let range = |x| range(x).map_or(String::new(), |(low, high)| format!(" ({} to {})", short(low), short(high)));
+    let points: Vec<_> = chart.drawn(series).map(|(x, y)| format!("{}: {}{}", short(x), short(y), range(x))).collect();
     format!("{:>16}  {}\n", series.name, points.join("  "))
 }
 

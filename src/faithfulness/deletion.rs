@@ -1,0 +1,289 @@
+//! What a model says when features are taken away, the most or the least important first.
+//!
+//! Samek et al. 2017, arXiv 1509.06321 (pixel flipping and its area over the curve); Petsiuk et al. 2018, arXiv 1806.07421 (deletion
+//! and insertion); Blücher et al. 2024, arXiv 2401.06654 (symmetric relevance gain); Mehri et al. 2025, arXiv 2411.16760, §5, whose
+//! grid of fractions and accuracies these are.
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::attribution::Attribution;
+use crate::bootstrap::mean;
+use crate::outcomes::Outcomes;
+use crate::{Error, Result};
+
+/// The fractions that are taken away one after the other, if no others are wanted.
+pub const TENTHS: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
+
+/// What a model says of one class while features are taken away.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deletion {
+    /// Which fractions of the features were taken away.
+    pub fractions: Vec<f64>,
+    /// What is said with all of them.
+    pub whole: Said,
+    /// What is said without each fraction, most important first (MIF): deletion.
+    pub most: Vec<Said>,
+    /// What is said without each fraction, least important first (LIF): insertion, read from its end.
+    pub least: Vec<Said>,
+}
+
+/// What a model says of one class, once.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Said {
+    /// The class's logit.
+    pub logit: f64,
+    /// The natural logarithm of its probability, in nats.
+    pub log_probability: f64,
+    /// Whether the model's answer, its top class, is the one it gives with all features.
+    pub stays: bool,
+}
+
+/// A number to read off what a model says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// The class's logit.
+    Logit,
+    /// Its probability, 0 to 1.
+    Probability,
+    /// The natural logarithm of its probability, in nats.
+    LogProbability,
+    /// 1 if the answer is the one given with all features, 0 if not; the mean over examples is an accuracy.
+    Accuracy,
+}
+
+impl Said {
+    /// The number.
+    pub fn by(&self, measure: Measure) -> f64 {
+        match measure {
+            Measure::Logit => self.logit,
+            Measure::Probability => self.log_probability.exp(),
+            Measure::LogProbability => self.log_probability,
+            Measure::Accuracy => f64::from(u8::from(self.stays)),
+        }
+    }
+}
+
+impl Measure {
+    /// What it is called on an axis.
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Logit => "logit",
+            Self::Probability => "probability",
+            Self::LogProbability => "log-probability, nats",
+            Self::Accuracy => "share of answers that stay",
+        }
+    }
+}
+
+/// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → what f says of a class without each fraction of the features, those of the
+/// highest scores first and those of the lowest first.
+///
+/// f is asked what is said if the features with ones are present and those with zeros are not:
+/// [`Vit::logits_with`](crate::model::Vit::logits_with), [`Clip::logits_with`](crate::model::Clip::logits_with) and
+/// [`Bert::logits_with`](crate::model::Bert::logits_with) drop tokens, [`Mixer::logits_with`](crate::model::Mixer::logits_with)
+/// zeroes them, [`CausalLm::log_probs_with`](crate::model::CausalLm::log_probs_with) removes parts of a prompt, and
+/// [`replace_absent`](crate::replace_absent) puts a baseline in their place for any other function. Logits `(n,v)` are of v classes,
+/// one of which is true; a logit `(n,)` answers a question with yes, above 0, or no: of a model whose classes may be true together
+/// it is `target.of(…)`, with class 0.
+///
+/// Of m features, ⌊r·m⌋ are taken away at fraction r; special tokens always stay and do not count. Least first is most first
+/// backwards; equal scores are put in an order by chance, always the same. [`TENTHS`] are the usual fractions.
+///
+/// Errors: not a score per feature; no features to take away, or no fractions from 0 to 1; a class that does not exist; f's output
+/// is not one finite number per row and class.
+///
+/// **When it misleads**: what is left is no input the model was trained on, and what it says of that may be about the holes. A
+/// method that imitates the removal, as ablation does, has an advantage. Read most first and least first together ([`srg`](Self::srg)),
+/// and beside [`random_scores`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Measure, TENTHS, deletion};
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+/// let (x, star) = (vit.pixels(&scene.image()?)?, Target::Logit(vit.label("star")?));
+/// let black = pellucid::baseline::flat(&x, 0.0)?;
+/// let why = integrated_gradients(|x| star.of(&vit.logits(x)?), &x, &black, &Steps::default())?.over_pixels()?;
+/// let f = |present: &Tensor| star.of(&vit.logits_with(&x, present)?);
+/// let curves = deletion(f, &why.patches(vit.patches().side())?, 0, &TENTHS)?;
+/// assert!(curves.srg(Measure::Probability) > 0.2 && curves.aopc() > 0.5);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn deletion(
+    f: impl Fn(&Tensor) -> Result<Tensor>,
+    why: &Attribution,
+    class: usize,
+    fractions: &[f64],
+) -> Result<Deletion> {
+    let ranked = ranked(why)?;
+    let counts = counts(fractions, ranked.len(), down)?;
+    let most = counts.iter().map(|&count| ranked[..count].to_vec());
+    let least = counts.iter().map(|&count| ranked[ranked.len() - count..].to_vec());
+    let mut said = without(&f, why.scores.len(), class, &most.chain(least).collect::<Vec<_>>())?;
+    let least = said.split_off(1 + counts.len());
+    Ok(Deletion { fractions: fractions.to_vec(), whole: said.remove(0), most: said, least })
+}
+
+impl Deletion {
+    /// What is said without each fraction, most important first.
+    pub fn most_first(&self, measure: Measure) -> Vec<f64> {
+        self.most.iter().map(|said| said.by(measure)).collect()
+    }
+
+    /// What is said without each fraction, least important first.
+    pub fn least_first(&self, measure: Measure) -> Vec<f64> {
+        self.least.iter().map(|said| said.by(measure)).collect()
+    }
+
+    /// The mean over fractions of what is said most first: the area under the deletion curve (arXiv 1806.07421, §3.2). Low is good.
+    pub fn deletion_area(&self, measure: Measure) -> f64 {
+        mean(self.most_first(measure).into_iter())
+    }
+
+    /// The mean over fractions of what is said least first. Read from its end the curve is that of insertion, where the most important
+    /// features come first into nothing, so this is the area under that (arXiv 1806.07421, §3.2). High is good.
+    pub fn insertion_area(&self, measure: Measure) -> f64 {
+        mean(self.least_first(measure).into_iter())
+    }
+
+    /// The symmetric relevance gain, the area between the curves: that of insertion less that of deletion (arXiv 2401.06654). 0 by
+    /// chance; scores of the other sign have it with the other sign.
+    pub fn srg(&self, measure: Measure) -> f64 {
+        self.insertion_area(measure) - self.deletion_area(measure)
+    }
+
+    /// By how much the probability falls most first, the mean over fractions: the area over the perturbation curve (AOPC, arXiv
+    /// 1509.06321, §III).
+    pub fn aopc(&self) -> f64 {
+        self.drop(Measure::Probability)
+    }
+
+    /// By how much the log-probability falls most first, in nats, the mean over fractions: «LOdds», with the sign of a fall.
+    pub fn log_odds_drop(&self) -> f64 {
+        self.drop(Measure::LogProbability)
+    }
+
+    fn drop(&self, measure: Measure) -> f64 {
+        self.whole.by(measure) - self.deletion_area(measure)
+    }
+
+    /// MIF accuracy, in percent, higher is better: 100 less the mean share of fractions at which the answer stays, most first
+    /// (arXiv 2411.16760, table 6).
+    pub fn mif_accuracy(&self) -> f64 {
+        100.0 - 100.0 * self.deletion_area(Measure::Accuracy)
+    }
+
+    /// LIF accuracy, in percent, higher is better: the mean share of fractions at which the answer stays, least first.
+    pub fn lif_accuracy(&self) -> f64 {
+        100.0 * self.insertion_area(Measure::Accuracy)
+    }
+}
+
+/// The scores of a method that knows nothing, over the same features: uniform between −1 and 1. What is not better than these is
+/// no explanation.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::random_scores;
+/// let why = gradient_x_input(|x| Ok(x.sum(1)?), &Tensor::new(&[3.0f64, 5.0], &Device::Cpu)?)?;
+/// assert_eq!(random_scores(&why, 1), random_scores(&why, 1));
+/// assert_ne!(random_scores(&why, 1).scores, random_scores(&why, 2).scores);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
+pub fn random_scores(like: &Attribution, seed: u64) -> Attribution {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let scores = like.scores.iter().map(|_| rng.random_range(-1.0..1.0)).collect();
+    let (method, outputs, completeness) = ("random".into(), Vec::new(), None);
+    Attribution { method, scores, outputs, completeness, seed: Some(seed), ..like.clone() }
+}
+
+/// The features that can be taken away, most important first.
+///
+/// Errors: not a score per feature; none to take away.
+pub(super) fn ranked(why: &Attribution) -> Result<Vec<usize>> {
+    why.consistent()?;
+    let mut rng = ChaCha8Rng::seed_from_u64(0);
+    let lots: Vec<u64> = why.scores.iter().map(|_| rng.random()).collect();
+    let mut order: Vec<usize> = (0..why.scores.len()).filter(|&feature| !why.is_special(feature)).collect();
+    order.sort_by(|&a, &b| why.scores[b].total_cmp(&why.scores[a]).then(lots[a].cmp(&lots[b])));
+    match order.is_empty() {
+        true => Err(Error::argument("there are no features that can be taken away")),
+        false => Ok(order),
+    }
+}
+
+/// 0.29 · 100 is less than 29, and 0.07 · 100 more than 7.
+const ROUNDING: f64 = 1e-9;
+
+pub(super) fn down(count: f64) -> usize {
+    (count + ROUNDING).floor() as usize
+}
+
+pub(super) fn up(count: f64) -> usize {
+    (count - ROUNDING).ceil() as usize
+}
+
+/// How many of m features each fraction is.
+pub(super) fn counts(fractions: &[f64], features: usize, rounded: fn(f64) -> usize) -> Result<Vec<usize>> {
+    if fractions.is_empty() || fractions.iter().any(|r| !(0.0..=1.0).contains(r)) {
+        return Err(Error::argument(format!(
+            "fractions of features lie from 0 to 1, and one is needed; got {fractions:?}"
+        )));
+    }
+    Ok(fractions.iter().map(|r| rounded(r * features as f64)).collect())
+}
+
+/// So many variants are asked for at once, at most.
+const AT_ONCE: usize = 128;
+
+/// What f says of a class with all features, and then without each of these sets.
+pub(super) fn without(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    features: usize,
+    class: usize,
+    absent: &[Vec<usize>],
+) -> Result<Vec<Said>> {
+    let present = |variant: usize| {
+        let mut row = vec![1.0; features];
+        let absent = variant.checked_sub(1).map(|set| &absent[set]);
+        absent.into_iter().flatten().for_each(|&feature| row[feature] = 0.0);
+        row
+    };
+    let outcomes = Outcomes::of(f, "deletion", absent.len() + 1, AT_ONCE, &|range| {
+        let rows: Vec<f64> = range.clone().flat_map(present).collect();
+        Ok(Tensor::from_vec(rows, (range.len(), features), &Device::Cpu)?)
+    })?;
+    said(&outcomes, class)
+}
+
+/// What was said of a class, the first time with all features.
+fn said(outcomes: &Outcomes, class: usize) -> Result<Vec<Said>> {
+    let (columns, no) = (outcomes.columns(), vec![0.0; outcomes.columns()[0].len()]);
+    if class >= columns.len() {
+        return Err(Error::out_of_range("class", class, columns.len()));
+    }
+    // «Yes» with logit z and «no» with logit 0: softmax is the sigmoid, and the greater one z's sign.
+    let (classes, class) =
+        if outcomes.several() { (columns.to_vec(), class) } else { (vec![no, columns[0].clone()], 1) };
+    let logits = |variant: usize| classes.iter().map(|column| column[variant]).collect::<Vec<f64>>();
+    let answer = top(&logits(0));
+    let one = |variant| {
+        let logits = logits(variant);
+        Said { logit: logits[class], log_probability: log_softmax(&logits, class), stays: top(&logits) == answer }
+    };
+    Ok((0..classes[0].len()).map(one).collect())
+}
+
+/// The class of the greatest logit, the first of equals.
+fn top(logits: &[f64]) -> usize {
+    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b])).unwrap_or(0)
+}
+
+fn log_softmax(logits: &[f64], class: usize) -> f64 {
+    let most = logits.iter().copied().fold(f64::MIN, f64::max);
+    logits[class] - most - logits.iter().map(|logit| (logit - most).exp()).sum::<f64>().ln()
+}

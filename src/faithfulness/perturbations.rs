@@ -1,0 +1,58 @@
+//! What is added to an input, or taken off it, to see whether an explanation holds.
+
+use candle_core::{Device, Tensor};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::path::same_space;
+use crate::saliency::Noise;
+use crate::tensor::floating;
+use crate::{Error, Result};
+
+/// x `(…)` → `(n,…)`: Gaussian noise N(0, σ²).
+///
+/// Errors: no draws; a negative σ; integers.
+pub fn noise_perturbations(x: &Tensor, noise: &Noise) -> Result<Tensor> {
+    noise.draw(&mut noise.rng()?, x, noise.draws)
+}
+
+/// x `(…)` → `(n,…)`: every element uniform between −radius and radius, the cube around x that max-sensitivity looks at (arXiv
+/// 1901.09392, §5; Captum's default).
+///
+/// Errors: no draws; a radius that is not positive; integers.
+pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> Result<Tensor> {
+    floating(x)?;
+    if draws == 0 || !radius.is_finite() || radius <= 0.0 {
+        return Err(Error::argument(format!(
+            "at least one draw of a positive radius is needed; got {draws} of {radius}"
+        )));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let values: Vec<f64> = (0..draws * x.elem_count()).map(|_| rng.random_range(-radius..=radius)).collect();
+    let cube = Tensor::from_vec(values, [&[draws], x.dims()].concat(), &Device::Cpu)?;
+    Ok(cube.to_dtype(x.dtype())?.to_device(x.device())?)
+}
+
+/// A picture `(c,h,w)`, a baseline `(c,h,w)` → `(n,c,h,w)`: x − x′ within a square of `side` pixels somewhere in the picture, and 0
+/// outside, so that x − I has the square removed (arXiv 1901.09392, §2.2, square removal).
+///
+/// Errors: not `(c,h,w)`; a baseline of another shape; no draws; a square of no pixels, or larger than the picture.
+pub fn square_perturbations(x: &Tensor, baseline: &Tensor, side: usize, draws: usize, seed: u64) -> Result<Tensor> {
+    same_space(x, baseline)?;
+    let &[_, height, width] = x.dims() else { return Err(Error::shape("the picture", "(c, h, w)", x.dims())) };
+    if draws == 0 || side == 0 || side > height.min(width) {
+        return Err(Error::argument(format!(
+            "at least one square is needed, of 1 to {} pixels a side; got {draws} of {side}",
+            height.min(width)
+        )));
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut square = || {
+        let (top, left) = (rng.random_range(0..=height - side), rng.random_range(0..=width - side));
+        let inside = move |y: usize, x: usize| (top..top + side).contains(&y) && (left..left + side).contains(&x);
+        (0..height * width).map(move |i| f64::from(u8::from(inside(i / width, i % width))))
+    };
+    let squares: Vec<f64> = (0..draws).flat_map(|_| square().collect::<Vec<_>>()).collect();
+    let squares = Tensor::from_vec(squares, (draws, 1, height, width), &Device::Cpu)?;
+    Ok(squares.to_dtype(x.dtype())?.to_device(x.device())?.broadcast_mul(&(x - baseline)?.unsqueeze(0)?)?)
+}

@@ -1,0 +1,46 @@
+//! What is there of an input and what is not: tokens that are dropped from a sequence.
+
+use std::collections::BTreeMap;
+
+use candle_core::{Device, Tensor};
+
+use crate::tensor::numbers;
+use crate::{Error, Result};
+
+/// `(n,s)` of ones and zeros → for each of n variants, whether each of s parts is there.
+///
+/// Errors: another width; no variants; other numbers.
+pub(crate) fn presence(present: &Tensor, parts: usize) -> Result<Vec<Vec<bool>>> {
+    match *present.dims() {
+        [n, s] if n > 0 && s == parts && s > 0 => (),
+        _ => return Err(Error::shape("what is present", format!("(n, {parts}), n at least 1"), present.dims())),
+    }
+    let flags = numbers(present)?;
+    match flags.iter().find(|flag| **flag != 0.0 && **flag != 1.0) {
+        Some(other) => Err(Error::argument(format!("a part is there, 1, or not, 0; found {other}"))),
+        None => Ok(flags.chunks(parts).map(|row| row.iter().map(|flag| *flag == 1.0).collect()).collect()),
+    }
+}
+
+/// Tokens `(1,t,c)`, which of them n variants keep, `each: (m,k,c) → (m,v)` → `(n,v)`: variants of one length go together.
+pub(super) fn shortened(x: &Tensor, kept: &[Vec<bool>], each: &dyn Fn(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    let mut by_length = BTreeMap::<usize, Vec<usize>>::new();
+    for (variant, kept) in kept.iter().enumerate() {
+        by_length.entry(kept.iter().filter(|kept| **kept).count()).or_default().push(variant);
+    }
+    let outputs = by_length.values().map(|variants| each(&some(x, kept, variants)?));
+    let outputs = Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 0)?;
+    let mut places = vec![0u32; kept.len()];
+    by_length.values().flatten().zip(0..).for_each(|(variant, place)| places[*variant] = place);
+    Ok(outputs.index_select(&Tensor::new(places, outputs.device())?, 0)?)
+}
+
+/// `(1,t,c)` → the tokens that some variants of one length keep, `(m,k,c)`.
+fn some(x: &Tensor, kept: &[Vec<bool>], variants: &[usize]) -> Result<Tensor> {
+    let tokens = |variant: &usize| (0u32..).zip(&kept[*variant]).filter(|(_, kept)| **kept).map(|(token, _)| token);
+    let places: Vec<u32> = variants.iter().flat_map(tokens).collect();
+    let (m, c) = (variants.len(), x.dim(2)?);
+    let k = places.len() / m;
+    let places = Tensor::from_vec(places, m * k, &Device::Cpu)?.to_device(x.device())?;
+    Ok(x.squeeze(0)?.contiguous()?.index_select(&places, 0)?.reshape((m, k, c))?)
+}

@@ -1,0 +1,119 @@
+//! Methods × metrics as a table, the best of each column in bold.
+
+use maud::html;
+
+use super::Show;
+use crate::bootstrap::Estimate;
+use crate::faithfulness::Leaderboard;
+
+/// A cell of the table: a mean with its interval, if the method has the metric, and whether it is the column's best.
+struct Cell {
+    mean: String,
+    range: String,
+    best: bool,
+}
+
+/// The cells of a metric, method by method.
+fn column(board: &Leaderboard, metric: &str) -> Vec<Option<Cell>> {
+    // Asked for by its own names, and with a bootstrap that was checked, a board has an answer.
+    let estimates: Vec<Option<Estimate>> =
+        board.methods().iter().map(|method| board.estimate(method, metric).ok().flatten()).collect();
+    let means = || estimates.iter().flatten().map(|estimate| estimate.mean);
+    let best = if board.is_lower_better(metric) { means().reduce(f64::min) } else { means().reduce(f64::max) };
+    let ends = estimates.iter().flatten().flat_map(|estimate| [estimate.low, estimate.high]);
+    let decimals = decimals(ends.map(f64::abs).fold(0.0, f64::max));
+    let short = |x: f64| format!("{x:.decimals$}").replace('-', "−");
+    let cell = |estimate: &Estimate| Cell {
+        mean: short(estimate.mean),
+        range: format!("{} to {}", short(estimate.low), short(estimate.high)),
+        best: Some(estimate.mean) == best,
+    };
+    estimates.iter().map(|estimate| estimate.as_ref().map(cell)).collect()
+}
+
+/// So many as give the largest number of a column three significant digits.
+fn decimals(largest: f64) -> usize {
+    if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 7.0) as usize } else { 2 }
+}
+
+fn heading(board: &Leaderboard, metric: &str) -> String {
+    format!("{metric} {}", if board.is_lower_better(metric) { "↓" } else { "↑" })
+}
+
+/// What the intervals are.
+fn note(board: &Leaderboard) -> String {
+    let bootstrap = board.bootstrap();
+    let examples = board.examples();
+    format!(
+        "mean over {examples} examples, and the middle {} % of {} bootstrap draws (seed {}); ↑ more is better, ↓ less is",
+        100.0 * bootstrap.level,
+        bootstrap.draws,
+        bootstrap.seed
+    )
+}
+
+impl Show for Leaderboard {
+    /// A table of Markdown, aligned.
+    fn text(&self) -> String {
+        let head = std::iter::once("method".into()).chain(self.metrics().iter().map(|metric| heading(self, metric)));
+        let names = self.methods().to_vec();
+        let columns = self.metrics().iter().map(|metric| column(self, metric).iter().map(written).collect());
+        let columns: Vec<Vec<String>> = std::iter::once(names).chain(columns).collect();
+        let columns: Vec<Vec<String>> = head.zip(columns).map(|(head, cells)| padded(head, cells)).collect();
+        let line =
+            |row: usize| format!("| {} |\n", columns.iter().map(|c| c[row].as_str()).collect::<Vec<_>>().join(" | "));
+        let lines: String = (0..self.methods().len() + 2).map(line).collect();
+        format!("{lines}\n{}", note(self))
+    }
+
+    fn html(&self) -> String {
+        const CELL: &str = "text-align: right; padding: 3px 10px; border-top: 1px solid #aaaaaa; white-space: nowrap";
+        const NAME: &str = "text-align: left; padding: 3px 10px; border-top: 1px solid #aaaaaa";
+        let columns: Vec<Vec<Option<Cell>>> = self.metrics().iter().map(|metric| column(self, metric)).collect();
+        html! {
+            div style="font-family: sans-serif; margin: 0.5em 0; overflow-x: auto" {
+                table style="border-collapse: collapse; font-size: 90%" {
+                    tr {
+                        th style="text-align: left; padding: 3px 10px" { "method" }
+                        @for metric in self.metrics() { th style="text-align: right; padding: 3px 10px" { (heading(self, metric)) } }
+                    }
+                    @for (row, method) in self.methods().iter().enumerate() {
+                        tr {
+                            td style=(NAME) { (method) }
+                            @for cells in &columns {
+                                td style=(CELL) { @match &cells[row] {
+                                    Some(Cell { mean, range, best }) => {
+                                        @if *best { b { (mean) } } @else { (mean) }
+                                        div style="font-size: 75%; color: #666666" { (range) }
+                                    }
+                                    None => "–",
+                                } }
+                            }
+                        }
+                    }
+                }
+                div style="font-size: 80%" { (note(self)) }
+            }
+        }
+        .into_string()
+    }
+
+    fn json(&self) -> Option<String> {
+        serde_json::to_string_pretty(self).ok()
+    }
+}
+
+fn written(cell: &Option<Cell>) -> String {
+    match cell {
+        Some(Cell { mean, range, best: true }) => format!("**{mean}** ({range})"),
+        Some(Cell { mean, range, best: false }) => format!("{mean} ({range})"),
+        None => "–".into(),
+    }
+}
+
+/// A heading, the line under it and the cells, all of one width.
+fn padded(heading: String, cells: Vec<String>) -> Vec<String> {
+    let width = cells.iter().chain([&heading]).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let pad = |cell: &String| format!("{cell:<width$}");
+    [vec![pad(&heading), "-".repeat(width)], cells.iter().map(pad).collect()].concat()
+}
