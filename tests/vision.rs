@@ -381,3 +381,23 @@ fn what_a_mixer_mixes_over_tokens_can_be_seen_and_changed() -> Result<()> {
     assert!((slope - quotient).abs() < 1e-8 * (1.0 + quotient.abs()), "{slope} is not {quotient}");
     Ok(())
 }
+
+/// Where attention itself depends on places, a patch that is absent is zero, and no other token moves.
+#[test]
+fn tokens_with_places_are_zeroed_rather_than_dropped() -> Result<()> {
+    for name in ["timm_beit", "timm_eva"] {
+        let vit = Vit::load_with(&folder(name).to_string_lossy(), &Load { dtype: DType::F64, ..Load::default() })?;
+        let ([height, width], count) = (vit.patches().size(), vit.patches().count());
+        let x = pellucid::baseline::noise(&Tensor::zeros((3, height, width), DType::F64, &Device::Cpu)?, 0.5, 0.2, 3)?;
+        let absent = 2;
+        let row: Vec<f64> = (0..count).map(|patch| f64::from(u8::from(patch != absent))).collect();
+        let present = Tensor::new(vec![vec![1.0; count], row.clone()], &Device::Cpu)?;
+        let factors = Tensor::new([vec![1.0; vit.patches().ahead()], row].concat(), &Device::Cpu)?.unsqueeze(1)?;
+        let mut edit = Edit::new(Site::Embed, move |x| Ok(x.broadcast_mul(&factors)?));
+        let x1 = x.unsqueeze(0)?;
+        let wanted = Tensor::cat(&[vit.logits(&x1)?, vit.logits_hooked(&x1, &mut edit)?], 0)?;
+        let gap = (vit.logits_with(&x, &present)? - wanted)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        assert!(gap < 1e-12, "{name}: {gap:e}");
+    }
+    Ok(())
+}

@@ -77,6 +77,8 @@ pub(crate) struct Form {
 #[derive(Clone)]
 pub(crate) struct Encoder {
     blocks: Vec<Block>,
+    /// Whether attention depends on where tokens stand, so that there must be as many as there are places.
+    placed: bool,
 }
 
 /// What attention adds, and then what the feed-forward network adds.
@@ -105,12 +107,18 @@ impl Encoder {
         let mut blocks = (0..layers).map(|l| block(weights, names, form, l)).collect::<Result<Vec<_>>>()?;
         let lead = [vec![Stage::At(Site::Embed)], lead].concat();
         blocks[0].attention = Chain::new(lead).then(blocks[0].attention.stages());
-        Ok(Self { blocks })
+        let displaced = weights.contains(&format!("{}0.{}", names.blocks, names.displacements[0]));
+        Ok(Self { blocks, placed: form.rope.is_some() || displaced })
     }
 
     /// The same, walked back by these rules.
     pub fn under(&self, rules: Rules) -> Self {
-        Self { blocks: self.blocks.iter().map(|block| block.under(rules)).collect() }
+        Self { blocks: self.blocks.iter().map(|block| block.under(rules)).collect(), ..*self }
+    }
+
+    /// Whether there must be as many tokens as the model has places.
+    pub fn is_placed(&self) -> bool {
+        self.placed
     }
 
     /// How many blocks there are.

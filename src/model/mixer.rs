@@ -14,6 +14,7 @@ use super::hook::{Clear, Hook, Site, check_layers};
 use super::image::Image;
 use super::labels::{Labels, Named, headless};
 use super::patches::{Patches, Vision};
+use super::presence::zeroed;
 use super::processor::Processor;
 use super::rules::Rules;
 use super::vit::arguments;
@@ -118,9 +119,8 @@ impl Mixer {
     ///
     /// Errors: shapes that differ from these; the checkpoint has no classifier.
     pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
-        let (tokens, _) = self.0.patches.variants(x, present)?;
-        let present = present.to_dtype(tokens.dtype())?.to_device(tokens.device())?;
-        self.read_out(self.hidden_of(tokens.broadcast_mul(&present.unsqueeze(2)?)?, &mut Clear)?, &mut Clear)
+        let (tokens, kept) = self.0.patches.variants(x, present)?;
+        self.read_out(self.hidden_of(zeroed(&tokens, &kept)?, &mut Clear)?, &mut Clear)
     }
 
     /// The same, with a hook at the named places of the network: `attn.out` is what the MLP over tokens adds.

@@ -1,4 +1,4 @@
-//! What is there of an input and what is not: tokens that are dropped from a sequence.
+//! What is there of an input and what is not: tokens that are dropped from a sequence, or zeroed in it.
 
 use std::collections::BTreeMap;
 
@@ -33,6 +33,13 @@ pub(super) fn shortened(x: &Tensor, kept: &[Vec<bool>], each: &dyn Fn(&Tensor) -
     let mut places = vec![0u32; kept.len()];
     by_length.values().flatten().zip(0..).for_each(|(variant, place)| places[*variant] = place);
     Ok(outputs.index_select(&Tensor::new(places, outputs.device())?, 0)?)
+}
+
+/// Tokens `(1,t,c)` → those of n variants, `(n,t,c)`: zero where a variant does not keep one.
+pub(super) fn zeroed(x: &Tensor, kept: &[Vec<bool>]) -> Result<Tensor> {
+    let kept_or_not = kept.iter().flatten().map(|&kept| f32::from(u8::from(kept)));
+    let kept = Tensor::from_iter(kept_or_not, &Device::Cpu)?.reshape((kept.len(), x.dim(1)?, 1))?;
+    Ok(x.broadcast_mul(&kept.to_dtype(x.dtype())?.to_device(x.device())?)?)
 }
 
 /// `(1,t,c)` → the tokens that some variants of one length keep, `(m,k,c)`.

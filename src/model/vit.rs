@@ -19,7 +19,7 @@ use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::{Labels, headless};
 use super::patches::{Patches, Vision, places};
-use super::presence::shortened;
+use super::presence::{shortened, zeroed};
 use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -175,7 +175,8 @@ impl Vit {
     /// The pixels `(3,h,w)` of one picture, and which of its patches are present, `(n,t)` of ones and zeros → logits `(n,v)`.
     ///
     /// A patch that is not present is dropped from the sequence, after positions are added: the others stay where they are, and
-    /// nothing attends to it. Tokens in front of the patches always stay.
+    /// nothing attends to it. Tokens in front of the patches always stay. Where attention itself depends on places, as BEiT's and
+    /// EVA-02's does, its embedding is zero instead.
     ///
     /// Errors: shapes that differ from these; no patch present where their mean is read; the checkpoint has no classifier.
     ///
@@ -193,7 +194,10 @@ impl Vit {
     /// ```
     pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
         let (tokens, kept) = self.0.patches.variants(x, present)?;
-        shortened(&tokens, &kept, &|tokens| self.logits_of(tokens))
+        match self.0.encoder.is_placed() {
+            true => self.logits_of(&zeroed(&tokens, &kept)?),
+            false => shortened(&tokens, &kept, &|tokens| self.logits_of(tokens)),
+        }
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
