@@ -70,8 +70,7 @@ fn verdict(law: &Completeness, at_once: bool) -> String {
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
         None if law.relative_gap > 0.1 && at_once => {
-            "; a gap this large is the gradient's own: products count twice in it, norms not at all; `Rules::libragrad()` mends it"
-                .into()
+            "; a gradient does not add up by itself: walk back under `Rules::libragrad()`".into()
         }
         None if law.relative_gap > 0.1 => {
             "; a gap this large asks for more steps, for another baseline (from zero, norms make f jump), or for `grad_check`: do \
