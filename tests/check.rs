@@ -462,9 +462,13 @@ fn beside_the_picture() {
 
 #[test]
 fn libra_looks_elsewhere() -> Result<()> {
-    let pair = Scene::empty(11)
-        .with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?
-        .with(Shape::Star, Colour::Blue, 46.0, 44.0, 12.0)?;
+    let pair = Scene::empty(11).with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?.with(
+        Shape::Star,
+        Colour::Blue,
+        46.0,
+        44.0,
+        12.0,
+    )?;
     fails(check::libra_looks_elsewhere(&pair), "found by their names");
     fails(check::libra_looks_elsewhere(&pair.without(1)?), "draw another");
     let scenes = Scenes::of("pellucid/tiny-clip-shapes")?.scenes;

@@ -43,7 +43,9 @@ fn is_second_half(mine: &dyn Fn(&LayerGradients) -> Result<Tensor>) -> Outcome {
         let why = walked_back(&clip, prompt, &chapters_scene()?)?;
         let (got, wanted) = (numbers(&mine(&why)?)?, skip_plus(&why)?.scores);
         let alike = |other: &[f64]| got.len() == other.len() && got.iter().zip(other).all(|(a, b)| near(*a, *b, 1e-4));
-        require(!alike(&full_grad_plus(&why)?.scores), || "These are all layers; the second half begins at L/2.".into())?;
+        require(!alike(&full_grad_plus(&why)?.scores), || {
+            "These are all layers; the second half begins at L/2.".into()
+        })?;
         let half = why.layers() / 2..why.layers();
         let read = half.map(|layer| why.relevance(layer)).collect::<Result<Vec<_>>>()?;
         let bare = numbers(&Tensor::stack(&read, 0)?.sum(0)?)?;
@@ -68,7 +70,8 @@ fn is_beside_the_picture(mine: &dyn Fn(usize, &Attribution) -> f64) -> Outcome {
     for prompt in ["a red circle", "a blue star"] {
         let why = full_grad_plus_normalised(&walked_back(&clip, prompt, &chapters_scene()?)?)?;
         let ahead = clip.patches().ahead();
-        let (logit, shown) = (why.completeness.map_or(f64::NAN, |law| law.promised), why.scores[ahead..].iter().sum::<f64>());
+        let (logit, shown) =
+            (why.completeness.map_or(f64::NAN, |law| law.promised), why.scores[ahead..].iter().sum::<f64>());
         let got = mine(ahead, &why);
         let tokens: f64 = why.scores[..ahead].iter().sum();
         require(!near(got, tokens, 1e-4), || {

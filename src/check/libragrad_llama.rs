@@ -80,7 +80,12 @@ fn is_soft_cap(mine: &dyn Fn(&Tensor, f64) -> Result<Tensor>) -> Outcome {
         let slopes = numbers(&walked_back(|x| mine(x, cap), &x, &x.ones_like()?)?)?;
         let exact = X.map(|x| 1.0 - (x / cap).tanh().powi(2));
         require(!slopes.iter().zip(exact).all(|(got, exact)| near(*got, exact, 1e-6)), || {
-            format!("x·x̄ of {} is {:.4}, and y is {:.4}: that is the gradient as it was.", X[1], X[1] * slopes[1], values[1])
+            format!(
+                "x·x̄ of {} is {:.4}, and y is {:.4}: that is the gradient as it was.",
+                X[1],
+                X[1] * slopes[1],
+                values[1]
+            )
         })?;
         let gates: Vec<f64> = X.iter().zip(values).map(|(x, y)| if *x == 0.0 { 1.0 } else { y / x }).collect();
         same("The gates", &slopes, &gates, 1e-9)?;
