@@ -388,3 +388,90 @@ fn borrowed() {
     passes(check::borrowed("What does Nina play?"));
     passes(check::borrowed("What does Tom play?"));
 }
+
+/// The two ways to norm: what is taken off, and what it is divided by.
+fn normed(x: &Tensor, gamma: &Tensor, beta: &Tensor, mean: OfTwo, sigma: OfTwo) -> Result<Tensor> {
+    let centred = x.broadcast_sub(&mean(&x.mean_keepdim(D::Minus1)?)?)?;
+    let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + 1e-5)?.sqrt()?;
+    Ok(centred.broadcast_div(&sigma(&deviation)?)?.broadcast_mul(gamma)?.broadcast_add(beta)?)
+}
+
+#[test]
+fn frozen_layer_norm() {
+    let (kept, frozen): (OfTwo, OfTwo) = (|x| Ok(x.clone()), |x| Ok(x.detach()));
+    fails(check::frozen_layer_norm(|x, gamma, beta| normed(x, gamma, beta, frozen, frozen)), "The mean is linear");
+    passes(check::frozen_layer_norm(|x, gamma, beta| normed(x, gamma, beta, kept, frozen)));
+    fails(check::frozen_layer_norm(|x, gamma, beta| normed(x, gamma, beta, kept, kept)), "takes all of it");
+    fails(check::frozen_layer_norm(|x, _, _| Ok(x.clone())), "The values of the norm");
+    let by_ratio = |x: &Tensor, gamma: &Tensor, beta: &Tensor| -> Result<Tensor> {
+        let rest = normed(x, gamma, &beta.zeros_like()?, kept, kept)?;
+        Ok((x * (rest / x)?.detach())?.broadcast_add(beta)?)
+    };
+    fails(check::frozen_layer_norm(by_ratio), "It adds up, but");
+}
+
+#[test]
+fn soft_cap() {
+    let capped = |x: &Tensor, cap: f64| -> Result<Tensor> { Ok(((x / cap)?.tanh()? * cap)?) };
+    let gated = |x: &Tensor, cap: f64| -> Result<Tensor> {
+        let gate = x.eq(0.0)?.where_cond(&x.ones_like()?, &(capped(x, cap)? / x)?)?;
+        Ok((x * gate.detach())?)
+    };
+    fails(check::soft_cap(capped), "the gradient as it was");
+    passes(check::soft_cap(gated));
+    fails(check::soft_cap(|x, cap| Ok((x * (capped(x, cap)? / x)?.detach())?)), "the gate is 0/0");
+    fails(check::soft_cap(|x, _| Ok(x.clone())), "The values");
+}
+
+#[test]
+fn other_balance() {
+    fails(check::other_balance(Rules::decompx()), "layer 0: Σ x·x̄ is");
+    passes(check::other_balance(Rules { gate: Product::Frozen, ..Rules::decompx() }));
+    fails(check::other_balance(Rules { gate: Product::Halved, ..Rules::decompx() }), "LibraGrad's own score");
+    fails(check::other_balance(Rules { score: Product::Halved, ..Rules::libragrad() }), "LibraGrad's own score");
+    fails(check::other_balance(Rules::exact()), "layer 0");
+}
+
+#[test]
+fn second_half() {
+    let halves = |why: &LayerGradients, biases: bool| -> Result<Tensor> {
+        let half = why.layers() / 2;
+        let mut total = why.relevance(half)?;
+        for layer in half + 1..why.layers() {
+            total = (total + why.relevance(layer)?)?;
+        }
+        for bias in why.biases[half..].iter().filter(|_| biases) {
+            total = (total + bias)?;
+        }
+        Ok(total.squeeze(0)?)
+    };
+    fails(check::second_half(|why| full_grad_plus(why)?.tensor()), "These are all layers");
+    passes(check::second_half(|why| halves(why, true)));
+    fails(check::second_half(|why| halves(why, false)), "biases are missing");
+    fails(check::second_half(|why| Ok(why.relevance(3)?.squeeze(0)?)), "The scores for");
+}
+
+#[test]
+fn beside_the_picture() {
+    fails(check::beside_the_picture(|ahead, why| why.scores[..ahead].iter().sum()), "is the class token's");
+    passes(check::beside_the_picture(|ahead, why| {
+        why.scores[..ahead].iter().sum::<f64>() + why.completeness.unwrap().unattributed
+    }));
+    fails(check::beside_the_picture(|ahead, why| why.scores[ahead..].iter().sum()), "is not theirs");
+}
+
+#[test]
+fn libra_looks_elsewhere() -> Result<()> {
+    let pair = Scene::empty(11).with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?.with(
+        Shape::Star,
+        Colour::Blue,
+        46.0,
+        44.0,
+        12.0,
+    )?;
+    fails(check::libra_looks_elsewhere(&pair), "found by their names");
+    fails(check::libra_looks_elsewhere(&pair.without(1)?), "draw another");
+    let scenes = Scenes::of("pellucid/tiny-clip-shapes")?.scenes;
+    assert!(scenes.iter().any(|scene| check::libra_looks_elsewhere(scene).passed), "the exercise has no solution");
+    Ok(())
+}

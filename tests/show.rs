@@ -132,6 +132,21 @@ fn the_text_twin_is_a_picture_too() -> Result<()> {
 }
 
 #[test]
+fn a_gradient_that_does_not_add_up_is_told_the_remedy() -> Result<()> {
+    let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    let prompt = llm.read("The capital of France is")?;
+    let (x, paris) = (llm.embed(&prompt)?.unsqueeze(0)?, Target::Logit(812));
+    let strip = |rules: Rules| -> Result<String> {
+        let model = llm.under(rules);
+        let why = layer_gradients(|hook| paris.of(&model.next_logits_hooked(&x, hook)?), llm.layers())?;
+        Ok(full_grad(&why)?.over(&prompt)?.text())
+    };
+    assert!(strip(Rules::exact())?.contains("walk back under `Rules::libragrad()`"));
+    assert!(!strip(Rules::libragrad())?.contains("walk back"));
+    Ok(())
+}
+
+#[test]
 fn every_figure_names_its_law_and_the_scale() -> Result<()> {
     let (_, _, why) = explain("I did not love the movie.")?;
     let html = why.html();

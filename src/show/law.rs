@@ -7,7 +7,11 @@ use crate::attribution::{Attribution, Completeness};
 /// The completeness of an attribution in words; empty for methods that promise none.
 pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
-        Some(law) => format!("{}{}{}{}", sums(law), effort(attribution), verdict(law), worst(attribution)),
+        Some(law) => {
+            let effort = effort(attribution);
+            let verdict = verdict(law, effort.is_empty());
+            format!("{}{effort}{verdict}{}", sums(law), worst(attribution))
+        }
         None => {
             let told = [held_out(attribution), fast(attribution)].into_iter().flatten().collect::<String>();
             format!("Σ scores {}; {} promises no sum{told}", signed(attribution.sum()), attribution.method)
@@ -59,11 +63,15 @@ fn effort(attribution: &Attribution) -> String {
     found.map_or(String::new(), |(count, name)| format!(" with {count} {name}"))
 }
 
-fn verdict(law: &Completeness) -> String {
+/// What to think of a gap; `at_once` where the method takes a single gradient, and nothing can be refined.
+fn verdict(law: &Completeness, at_once: bool) -> String {
     match law.tolerance {
         _ if law.gap().abs() <= law.rounding_floor => "; the gap is rounding".into(),
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
+        None if law.relative_gap > 0.1 && at_once => {
+            "; a gradient does not add up by itself: walk back under `Rules::libragrad()`".into()
+        }
         None if law.relative_gap > 0.1 => {
             "; a gap this large asks for more steps, for another baseline (from zero, norms make f jump), or for `grad_check`: do \
              rows of f talk to each other, or is a gradient lost on the way?"
