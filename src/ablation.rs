@@ -186,8 +186,8 @@ pub fn ablate(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, baseline: &Tens
 
 /// x `(…)`, x′ `(…)`, which groups are present `(n,g)`, ones and zeros → `(n,…)`: x with the groups that are not present ← x′.
 ///
-/// It makes a function of what is present, as [`Vit::logits_with`](crate::model::Vit::logits_with) and its like are, of any function
-/// of x. Where groups overlap, an element is x′'s if any of its groups is not present.
+/// It makes a function of what is present, as [`Vit::logits_with`](crate::model::Vit::logits_with) and its like are, of any
+/// function of x. Where groups overlap, an element is x′'s if any of its groups is not present.
 ///
 /// Errors: shapes that differ; groups over something else; numbers in `present` other than 0 and 1.
 ///

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::tensor::finite;
 use crate::{Error, Result};
 
-/// The percentile bootstrap (Efron 1979): n examples are drawn from the n with replacement, many times over, and the interval holds
-/// the middle share of what comes out.
+/// The percentile bootstrap (Efron 1979): n examples are drawn from the n with replacement, many times over, and the interval
+/// holds the middle share of what comes out.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
     /// How many times; at least 20.

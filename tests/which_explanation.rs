@@ -1,5 +1,5 @@
-//! LibraGrad's ordering in miniature: the exact gradient against LibraGrad, for gradient × input and FullGrad+, on the embedded models
-//! whose right explanation is known (arXiv 2411.16760, tables 4 to 6).
+//! LibraGrad's ordering in miniature: the exact gradient against LibraGrad, for gradient × input and FullGrad+, on the embedded
+//! models whose right explanation is known (arXiv 2411.16760, tables 4 to 6).
 //!
 //! `cargo test --test which_explanation -- --nocapture` prints the tables.
 
@@ -83,8 +83,8 @@ fn decides(sentence: &Sentence, token: &Token) -> bool {
     !token.special && roles.any(|role| role.start <= token.start && token.end <= role.end)
 }
 
-/// Held-out sentences, asked for the class that the model gives. Its words are a picture of one row; what decides may speak for the class
-/// or against it, so sizes are ranked.
+/// Held-out sentences, asked for the class that the model gives. Its words are a picture of one row; what decides may speak for
+/// the class or against it, so sizes are ranked.
 fn sentences() -> Result<Leaderboard> {
     const MODEL: &str = "pellucid/tiny-bert-sentiment";
     let (bert, truth) = (Bert::load(MODEL)?, Truth::of(MODEL)?);
@@ -110,7 +110,8 @@ fn sentences() -> Result<Leaderboard> {
     Leaderboard::over(100, score)?.lower_is_better(&["completeness error"])
 }
 
-/// What LibraGrad's rules do to a method's number, in the mean over examples of the number by them less that by the exact gradient.
+/// What LibraGrad's rules do to a method's number, in the mean over examples of the number by them less that by the exact
+/// gradient.
 enum Change {
     /// The interval lies above this.
     Up(f64),
@@ -166,7 +167,8 @@ fn of(board: &Leaderboard, method: &str, metric: &str) -> Result<f64> {
     Ok(board.estimate(method, metric)?.map_or(f64::NAN, |estimate| estimate.mean))
 }
 
-/// What both models say: LibraGrad's FullGrad+ is the best of the four by deletion and sums to the output, and chance gains nothing.
+/// What both models say: LibraGrad's FullGrad+ is the best of the four by deletion and sums to the output, and chance gains
+/// nothing.
 fn ordered(board: &Leaderboard) -> Result<()> {
     assert_eq!(board.sorted_by("MIF accuracy")?.methods()[0], "FullGrad+, LibraGrad");
     assert_eq!(board.sorted_by("SRG")?.methods()[0], "FullGrad+, LibraGrad");

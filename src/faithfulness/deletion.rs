@@ -1,8 +1,8 @@
 //! What a model says when features are taken away, the most or the least important first.
 //!
-//! Samek et al. 2017, arXiv 1509.06321 (pixel flipping and its area over the curve); Petsiuk et al. 2018, arXiv 1806.07421 (deletion
-//! and insertion); Blücher et al. 2024, arXiv 2401.06654 (symmetric relevance gain); Mehri et al. 2025, arXiv 2411.16760, §5, whose
-//! grid of fractions and accuracies these are.
+//! Samek et al. 2017, arXiv 1509.06321: the area over the perturbation curve. Petsiuk et al. 2018, arXiv 1806.07421: deletion and
+//! insertion. Blücher et al. 2024, arXiv 2401.06654: the symmetric relevance gain. The accuracies are those of Mehri et al. 2025,
+//! arXiv 2411.16760, §5.
 
 use candle_core::{Device, Tensor};
 use rand::{Rng, SeedableRng};
@@ -79,26 +79,27 @@ impl Measure {
     }
 }
 
-/// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → what f says of a class without each fraction of the features, those of the
-/// highest scores first and those of the lowest first.
+/// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → what f says of a class without each fraction of the features, those of
+/// the highest scores first and those of the lowest first.
 ///
 /// f is asked what is said if the features with ones are present and those with zeros are not:
 /// [`Vit::logits_with`](crate::model::Vit::logits_with), [`Clip::logits_with`](crate::model::Clip::logits_with) and
 /// [`Bert::logits_with`](crate::model::Bert::logits_with) drop tokens, [`Mixer::logits_with`](crate::model::Mixer::logits_with)
-/// zeroes them, [`CausalLm::log_probs_with`](crate::model::CausalLm::log_probs_with) removes parts of a prompt, and
-/// [`replace_absent`](crate::replace_absent) puts a baseline in their place for any other function. Logits `(n,v)` are of v classes,
-/// one of which is true; a logit `(n,)` answers a question with yes, above 0, or no: of a model whose classes may be true together
-/// it is `target.of(…)`, with class 0.
+/// zeroes them, and [`replace_absent`](crate::replace_absent) puts a baseline in their place for any other function.
+///
+/// Logits `(n,v)` are of v classes, one of which is true. A logit `(n,)` answers a question with yes, above 0, or no; its class
+/// is 0. So is asked, by `target.of(…)`, of a model whose classes may be true together. Of a number that is no logit, such as the
+/// log-probability of a continuation, `log_probs_with(…)?.sum(1)`, only [`Measure::Logit`] means something: the number itself.
 ///
 /// Of m features, ⌊r·m⌋ are taken away at fraction r; special tokens always stay and do not count. Least first is most first
 /// backwards; equal scores are put in an order by chance, always the same. [`TENTHS`] are the usual fractions.
 ///
-/// Errors: not a score per feature; no features to take away, or no fractions from 0 to 1; a class that does not exist; f's output
-/// is not one finite number per row and class.
+/// Errors: not a score per feature; no features to take away, or no fractions from 0 to 1; a class that does not exist; f's
+/// output is not one finite number per row and class.
 ///
 /// **When it misleads**: what is left is no input the model was trained on, and what it says of that may be about the holes. A
-/// method that imitates the removal, as ablation does, has an advantage. Read most first and least first together ([`srg`](Self::srg)),
-/// and beside [`random_scores`].
+/// method that imitates the removal, as ablation does, has an advantage. Read most first and least first together, as
+/// [`srg`](Deletion::srg) does, and beside [`random_scores`].
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -139,25 +140,25 @@ impl Deletion {
         self.least.iter().map(|said| said.by(measure)).collect()
     }
 
-    /// The mean over fractions of what is said most first: the area under the deletion curve (arXiv 1806.07421, §3.2). Low is good.
+    /// The mean over fractions of what is said most first: the area under the deletion curve (arXiv 1806.07421). Low is good.
     pub fn deletion_area(&self, measure: Measure) -> f64 {
         mean(self.most_first(measure).into_iter())
     }
 
-    /// The mean over fractions of what is said least first. Read from its end the curve is that of insertion, where the most important
-    /// features come first into nothing, so this is the area under that (arXiv 1806.07421, §3.2). High is good.
+    /// The mean over fractions of what is said least first. Read from its end the curve is that of insertion, where the most
+    /// important features come first into nothing, so this is the area under that (arXiv 1806.07421). High is good.
     pub fn insertion_area(&self, measure: Measure) -> f64 {
         mean(self.least_first(measure).into_iter())
     }
 
-    /// The symmetric relevance gain, the area between the curves: that of insertion less that of deletion (arXiv 2401.06654). 0 by
-    /// chance; scores of the other sign have it with the other sign.
+    /// The symmetric relevance gain, the area between the curves: that of insertion less that of deletion (arXiv 2401.06654). 0
+    /// by chance; scores of the other sign have it with the other sign.
     pub fn srg(&self, measure: Measure) -> f64 {
         self.insertion_area(measure) - self.deletion_area(measure)
     }
 
     /// By how much the probability falls most first, the mean over fractions: the area over the perturbation curve (AOPC, arXiv
-    /// 1509.06321, §III).
+    /// 1509.06321).
     pub fn aopc(&self) -> f64 {
         self.drop(Measure::Probability)
     }

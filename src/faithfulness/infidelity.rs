@@ -10,12 +10,12 @@ use crate::progress::Progress;
 use crate::tensor::numbers;
 use crate::{Error, Result};
 
-/// `f: (m,…) → (m,)`, x `(…)`, scores over x's elements, perturbations I `(n,…)` → the mean of (⟨I, scores⟩ − (f(x) − f(x − I)))²: the
-/// infidelity (arXiv 1901.09392, definition 2.1). 0 is best.
+/// `f: (m,…) → (m,)`, x `(…)`, scores over x's elements, perturbations I `(n,…)` → the mean of
+/// (⟨I, scores⟩ − (f(x) − f(x − I)))²: the infidelity (arXiv 1901.09392, definition 2.1). 0 is best.
 ///
-/// What it asks depends on I: noise ([`noise_perturbations`]) asks for a gradient, x − x′ as a whole for completeness,
-/// squares of it ([`square_perturbations`]) for their contributions. Scores are per unit of I for noise, as a gradient is:
-/// the scores of gradient × input answer I = x.
+/// What it asks depends on I. [`noise_perturbations`](super::noise_perturbations) ask for a gradient; x − x′ as a whole asks for
+/// completeness, and [`square_perturbations`](super::square_perturbations) for that of every square. Scores are per unit of I, as
+/// a gradient is: those of Integrated Gradients are to be divided by x − x′ first.
 ///
 /// Errors: not a score per element of x; perturbations of another shape, or none; f's output is not one finite number per row.
 ///
@@ -42,8 +42,8 @@ pub fn infidelity(
     Ok(mean_square_gap(&pairs, 1.0))
 }
 
-/// The same for scores times the factor that makes it least, β = Σ⟨I, scores⟩·Δf / Σ⟨I, scores⟩²: for maps that have no unit, such as
-/// attention's. Captum's `normalize=True`. If scores are all 0 they foretell nothing, and β is 1.
+/// The same for scores times the factor that makes it least, β = Σ⟨I, scores⟩·Δf / Σ⟨I, scores⟩²: for maps that have no unit,
+/// such as attention's. Captum's `normalize=True`. If scores are all 0 they foretell nothing, and β is 1.
 ///
 /// Errors: those of [`infidelity`].
 pub fn infidelity_rescaled(
@@ -96,14 +96,16 @@ fn check(x: &Tensor, perturbations: &Tensor) -> Result<usize> {
     }
 }
 
-/// A method as a function of x `(…)`, perturbations `(n,…)` → the greatest ‖φ(x + δ) − φ(x)‖ / ‖φ(x)‖ over them, with φ(x) as the scores
-/// at x: the max-sensitivity (arXiv 1901.09392, definition 3.1), as a share of ‖φ(x)‖ as Captum has it. 0 is best, or blind.
+/// A method as a function of x `(…)`, perturbations `(n,…)` → the greatest ‖φ(x + δ) − φ(x)‖ / ‖φ(x)‖ over them, with φ(x) as the
+/// scores at x: the max-sensitivity (arXiv 1901.09392, definition 3.1), as a share of ‖φ(x)‖ as Captum has it.
 ///
-/// Perturbations are usually [`ball_perturbations`] of a small radius. If all of φ(x) is 0, the change itself is taken.
+/// Perturbations are usually [`ball_perturbations`](super::ball_perturbations) of a small radius. If all of φ(x) is 0, the change
+/// itself is taken.
 ///
 /// Errors: perturbations of another shape, or none; those of the method; another number of scores at another x.
 ///
-/// **When it misleads**: a map that is the same for all inputs is perfectly insensitive. It takes a whole explanation per perturbation.
+/// **When it misleads**: a map that is the same for all inputs is perfectly insensitive: 0 is best, or blind. It takes a whole
+/// explanation per perturbation.
 ///
 /// ```
 /// # use pellucid::prelude::*;

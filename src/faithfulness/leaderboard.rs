@@ -165,7 +165,8 @@ impl Leaderboard {
         (!values.is_empty()).then(|| bootstrap_mean(&values, &self.bootstrap)).transpose()
     }
 
-    /// The mean of a method's number less another's, over the examples that have both: the interval that says whether one is better.
+    /// The mean of a method's number less another's, over the examples that have both: the interval that says whether one is
+    /// better.
     ///
     /// Errors: no such method or metric; no example with both; those of [`bootstrap_mean`].
     pub fn difference(&self, method: &str, other: &str, metric: &str) -> Result<Estimate> {
@@ -187,8 +188,8 @@ impl Leaderboard {
         Ok(Self { methods, values, ..self.clone() })
     }
 
-    /// Whether two metrics put the methods in the same order: Spearman's rank correlation of their means over the methods that have
-    /// both, 1 if what is best by one is best by the other.
+    /// Whether two metrics put the methods in the same order: Spearman's rank correlation of their means over the methods that
+    /// have both, 1 if what is best by one is best by the other.
     ///
     /// Errors: no such metric; fewer than two methods with both, or all alike by one.
     pub fn agreement(&self, metric: &str, other: &str) -> Result<f64> {

@@ -17,7 +17,7 @@ pub fn noise_perturbations(x: &Tensor, noise: &Noise) -> Result<Tensor> {
 }
 
 /// x `(…)` → `(n,…)`: every element uniform between −radius and radius, the cube around x that max-sensitivity looks at (arXiv
-/// 1901.09392, §5; Captum's default).
+/// 1901.09392; Captum's default).
 ///
 /// Errors: no draws; a radius that is not positive; integers.
 pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> Result<Tensor> {
@@ -33,8 +33,8 @@ pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> R
     Ok(cube.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
-/// A picture `(c,h,w)`, a baseline `(c,h,w)` → `(n,c,h,w)`: x − x′ within a square of `side` pixels somewhere in the picture, and 0
-/// outside, so that x − I has the square removed (arXiv 1901.09392, §2.2, square removal).
+/// A picture `(c,h,w)`, a baseline `(c,h,w)` → `(n,c,h,w)`: x − x′ within a square of `side` pixels somewhere in the picture, and
+/// 0 outside, so that x − I has the square removed (arXiv 1901.09392, «square removal»).
 ///
 /// Errors: not `(c,h,w)`; a baseline of another shape; no draws; a square of no pixels, or larger than the picture.
 pub fn square_perturbations(x: &Tensor, baseline: &Tensor, side: usize, draws: usize, seed: u64) -> Result<Tensor> {

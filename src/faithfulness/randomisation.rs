@@ -16,17 +16,17 @@ pub struct Randomisation {
     pub correlations: Vec<Vec<f64>>,
 }
 
-/// A method as a function of how a model of `blocks` blocks is loaded, which explains some examples → the rank correlations with the
-/// trained model's explanations, while the weights of the head are shuffled, then those of the last block too, and so on, and at
-/// last all (cascading randomisation, arXiv 1810.03292, §3.1).
+/// A method as a function of how a model of `blocks` blocks is loaded, which explains some examples → the rank correlations with
+/// the trained model's explanations, while the weights of the head are shuffled, then those of the last block too, and so on, and
+/// at last all (cascading randomisation, arXiv 1810.03292, §3.1).
 ///
-/// Weights are shuffled within their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the head too
-/// count as embeddings. A method that explains the model falls to 0; one that stays near 1 shows the input.
+/// Weights are shuffled within their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the
+/// head too count as embeddings. A method that explains the model falls to 0; one that stays near 1 shows the input.
 ///
 /// Errors: those of the loader and of the method; explanations of other examples; scores of an example that are all the same.
 ///
-/// **When it misleads**: ranks with their signs are compared, and a shuffled model may say the opposite; the target, a class, is one
-/// that the shuffled model knows nothing of. Methods that read attention alone do not see the head.
+/// **When it misleads**: ranks with their signs are compared, and a shuffled model may say the opposite; the target, a class, is
+/// one that the shuffled model knows nothing of. Methods that read attention alone do not see the head.
 ///
 /// ```
 /// # use pellucid::prelude::*;

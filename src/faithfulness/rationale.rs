@@ -12,16 +12,17 @@ use crate::bootstrap::mean;
 /// ERASER's fractions of a text: 1, 5, 10, 20 and 50 percent.
 pub const RATIONALES: [f64; 5] = [0.01, 0.05, 0.1, 0.2, 0.5];
 
-/// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → by how much the probability of a class falls without the features of highest
-/// score, the mean over fractions of p(x) − p(x \ r) (arXiv 1911.03429, eq. 1 and «AOPC»). High is good: what was pointed at is needed.
+/// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → by how much the probability of a class falls without the features of
+/// highest score, the mean over fractions of p(x) − p(x \ r) (arXiv 1911.03429, eq. 1 and «AOPC»). High is good: what was pointed
+/// at is needed.
 ///
-/// f is as in [`deletion`](super::deletion()). Of m features, ⌈r·m⌉ make a rationale, so that a short text has one of at least one
-/// token; special tokens stay and do not count. [`RATIONALES`] are the usual fractions.
+/// f is as in [`deletion`](super::deletion()). Of m features, ⌈r·m⌉ make a rationale, so that a short text has one of at least
+/// one token; special tokens stay and do not count. [`RATIONALES`] are the usual fractions.
 ///
 /// Errors: those of [`deletion`](super::deletion()).
 ///
-/// **When it misleads**: as deletion does: a text with holes is a text the model never saw. Where a second word says the same, no single
-/// one is needed.
+/// **When it misleads**: as deletion does: a text with holes is a text the model never saw. Where a second word says the same, no
+/// single one is needed.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -46,8 +47,8 @@ pub fn comprehensiveness(
     fall(&f, why, class, fractions, &|ranked, rationale| ranked[..rationale].to_vec())
 }
 
-/// The same with the features of highest score alone: the mean of p(x) − p(r) (arXiv 1911.03429, eq. 2). Low is good: what was pointed at
-/// is enough; below 0, more than enough.
+/// The same with the features of highest score alone: the mean of p(x) − p(r) (arXiv 1911.03429, eq. 2). Low is good: what was
+/// pointed at is enough; below 0, more than enough.
 ///
 /// Errors and caveats: those of [`comprehensiveness`].
 pub fn sufficiency(

@@ -237,7 +237,8 @@ impl Clip {
         self.against(&self.image_features_hooked(x, hook)?, &prompts.features)
     }
 
-    /// The pixels `(3,h,w)` of one picture, which of its patches are present, `(n,t)` of ones and zeros, m prompts → `(n,m)`, eˢ·cos.
+    /// The pixels `(3,h,w)` of one picture, which of its patches are present, `(n,t)` of ones and zeros, m prompts → `(n,m)`,
+    /// eˢ·cos.
     ///
     /// A patch that is not present is dropped from the sequence after positions are added, as
     /// [`Vit::logits_with`](super::Vit::logits_with) does. The class token always stays.

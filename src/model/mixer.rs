@@ -115,7 +115,8 @@ impl Mixer {
 
     /// The pixels `(3,h,w)` of one picture, and which of its patches are present, `(n,t)` of ones and zeros → logits `(n,v)`.
     ///
-    /// A Mixer has a weight for every place and cannot do with fewer tokens: the embedding of a patch that is not present is zero.
+    /// A Mixer has a weight for every place and cannot do with fewer tokens: the embedding of a patch that is not present is
+    /// zero.
     ///
     /// Errors: shapes that differ from these; the checkpoint has no classifier.
     pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
