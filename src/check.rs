@@ -12,6 +12,7 @@ mod libragrad_llama;
 mod llm_attribution;
 mod pixels_and_prompts;
 mod what_the_model_saw;
+mod which_explanation;
 
 use maud::html;
 
@@ -25,6 +26,7 @@ pub use libragrad_llama::{frozen_layer_norm, other_balance, soft_cap};
 pub use llm_attribution::{plays_chess, rather_than, removed};
 pub use pixels_and_prompts::{false_friend, last_object, relevance_mass};
 pub use what_the_model_saw::{cell_drops, language_prior, picture_share};
+pub use which_explanation::{area_between, blind_map, paired_difference};
 
 use crate::show::Show;
 use crate::{Error, Result};

@@ -475,3 +475,42 @@ fn libra_looks_elsewhere() -> Result<()> {
     assert!(scenes.iter().any(|scene| check::libra_looks_elsewhere(scene).passed), "the exercise has no solution");
     Ok(())
 }
+
+#[test]
+fn area_between() {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    fails(check::area_between(|most, least| mean(most) - mean(least)), "the other way round");
+    fails(check::area_between(|most, least| least.iter().sum::<f64>() - most.iter().sum::<f64>()), "I expected 0.7");
+    passes(check::area_between(|most, least| mean(least) - mean(most)));
+}
+
+#[test]
+fn paired_difference() {
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let squares = |values: &[f64]| values.iter().map(|value| (value - mean(values)).powi(2)).sum::<f64>();
+    let paired = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a - b).collect::<Vec<f64>>();
+    let error = |values: &[f64]| (squares(values) / (values.len() - 1) as f64 / values.len() as f64).sqrt();
+    fails(
+        check::paired_difference(|a, b| (mean(a) - mean(b), (error(a).powi(2) + error(b).powi(2)).sqrt())),
+        "not the methods",
+    );
+    fails(check::paired_difference(|a, b| (mean(b) - mean(a), 0.0)), "is 0.05 here");
+    let with = |a: &[f64], b: &[f64], below: f64| {
+        let differences = paired(a, b);
+        (mean(&differences), (squares(&differences) / below).sqrt())
+    };
+    fails(check::paired_difference(|a, b| with(a, b, (a.len() * a.len()) as f64)), "n − 1");
+    fails(check::paired_difference(|a, b| with(a, b, (a.len() - 1) as f64)), "by √n");
+    passes(check::paired_difference(|a, b| (mean(&paired(a, b)), error(&paired(a, b)))));
+}
+
+#[test]
+fn blind_map() {
+    fails(check::blind_map(|_| Ok(vec![0.0; 64])), "I want more than 0.5");
+    fails(check::blind_map(|x| Ok(x.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)), "yours has 12288");
+    passes(check::blind_map(|x| {
+        let grey = pellucid::baseline::mean_colour(x)?;
+        let far = (x - grey)?.abs()?.reshape((3, 8, 8, 8, 8))?.sum((0, 2, 4))?;
+        Ok(far.flatten_all()?.to_dtype(DType::F64)?.to_vec1()?)
+    }));
+}
