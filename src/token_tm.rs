@@ -37,7 +37,7 @@ use crate::{Error, Result, kernel};
 /// let star = Target::Logit(vit.label("star")?);
 /// let why = token_tm(|hook| star.of(&vit.logits_hooked(&x, hook)?), vit.layers())?;
 /// let map = Attribution::of_patches("TokenTM", &vit.on_grid(&why.i((0, 0))?)?)?;
-/// assert!(map.scores.iter().all(|score| *score >= 0.0));
+/// assert!(pellucid::faithfulness::pointing_game(&map, &scene.mask(0)?)?);
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn token_tm(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layers: usize) -> Result<Tensor> {

@@ -343,6 +343,55 @@ fn token_tm_weighs_attention_with_what_became_of_tokens() -> Result<()> {
     Ok(())
 }
 
+/// Two layers of two heads, each sum written out.
+#[test]
+fn token_tm_multiplies_layers_and_averages_heads() -> Result<()> {
+    let (layers, t) = (2, 3);
+    let stream: Vec<Tensor> = (0..5).map(|i| random(60 + i, &[1, t, 4])).collect::<Result<_>>()?;
+    let (patterns, slopes) = (maps(70, layers, [1, 2, t])?, [random(80, &[1, 2, t, t])?, random(81, &[1, 2, t, t])?]);
+    let model = |hook: &mut dyn Hook| -> Result<Tensor> {
+        let mut y = Tensor::zeros(1, DType::F64, &Device::Cpu)?;
+        for l in 0..layers {
+            let sites = [Site::ResidPre(l), Site::ResidMid(l), Site::ResidPost(l)];
+            for (site, x) in sites.into_iter().zip(&stream[2 * l..]) {
+                hook.at(site, x.clone())?;
+            }
+            let pattern = hook.at(Site::Pattern(l), patterns[l].clone())?;
+            y = (y + (pattern * &slopes[l])?.sum((1, 2, 3))?)?;
+        }
+        Ok(y)
+    };
+    let rows = |x: &Tensor| Ok::<_, Error>(x.squeeze(0)?.to_vec2::<f64>()?);
+    let length = |v: &[f64]| v.iter().map(|x| x * x).sum::<f64>().sqrt();
+    let change = |before: &Tensor, after: &Tensor| -> Result<Vec<f64>> {
+        let (before, after) = (rows(before)?, rows(after)?);
+        let dots = before.iter().zip(&after).map(|(a, b)| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>());
+        let cosines: Vec<f64> =
+            dots.zip(before.iter().zip(&after)).map(|(dot, (a, b))| (dot / length(a) / length(b)).exp()).collect();
+        let all: f64 = cosines.iter().sum();
+        Ok((0..t).map(|i| length(&after[i]) / length(&before[i]) * cosines[i] / all).collect())
+    };
+    let x0 = rows(&stream[0])?;
+    let mut map: Vec<Vec<f64>> =
+        (0..t).map(|i| (0..t).map(|j| if i == j { length(&x0[i]) } else { 0.0 }).collect()).collect();
+    for l in 0..layers {
+        let attention = change(&stream[2 * l], &stream[2 * l + 1])?;
+        let mlp = change(&stream[2 * l + 1], &stream[2 * l + 2])?;
+        let heads = |x: &Tensor| Ok::<_, Error>(x.squeeze(0)?.to_vec3::<f64>()?);
+        let (a, g) = (heads(&patterns[l])?, heads(&slopes[l])?);
+        let weight = |i: usize, j: usize| {
+            let pattern = (a[0][i][j] + a[1][i][j]) / 2.0;
+            pattern * attention[j] * (g[0][i][j].max(0.0) + g[1][i][j].max(0.0)) / 2.0
+        };
+        let step =
+            |i: usize, j: usize| (1.0 + mlp[i]) * (map[i][j] + (0..t).map(|k| weight(i, k) * map[k][j]).sum::<f64>());
+        map = (0..t).map(|i| (0..t).map(|j| step(i, j)).collect()).collect();
+    }
+    let by_hand = Tensor::new(map, &Device::Cpu)?.unsqueeze(0)?;
+    assert!(gap(&token_tm(model, layers)?, &by_hand)? < 1e-12);
+    Ok(())
+}
+
 const MODEL: &str = "pellucid/tiny-bert-sentiment";
 
 fn bert() -> Result<Bert> {

@@ -107,8 +107,7 @@ impl Encoder {
         let mut blocks = (0..layers).map(|l| block(weights, names, form, l)).collect::<Result<Vec<_>>>()?;
         let lead = [vec![Stage::At(Site::Embed)], lead].concat();
         blocks[0].attention = Chain::new(lead).then(blocks[0].attention.stages());
-        let displaced = weights.contains(&format!("{}0.{}", names.blocks, names.displacements[0]));
-        Ok(Self { blocks, placed: form.rope.is_some() || displaced })
+        Ok(Self { blocks, placed: form.rope.is_some() || !names.displacements[0].is_empty() })
     }
 
     /// The same, walked back by these rules.
@@ -119,6 +118,15 @@ impl Encoder {
     /// Whether there must be as many tokens as the model has places.
     pub fn is_placed(&self) -> bool {
         self.placed
+    }
+
+    /// The same for some of the tokens, where there are places for all.
+    pub fn keeping(&self, kept: &[bool]) -> Result<Self> {
+        let blocks = self.blocks.iter().map(|block| {
+            let attention = block.attention.keeping(kept)?;
+            Ok(Block { attention, ..block.clone() })
+        });
+        Ok(Self { blocks: blocks.collect::<Result<_>>()?, ..*self })
     }
 
     /// How many blocks there are.
@@ -229,8 +237,7 @@ impl Part<'_> {
 
     /// The feed-forward network's first matrix, behind its gate if that is another, and how wide they are.
     fn widened(&self) -> Result<(Linear, usize)> {
-        let named = |name: &&str| self.weights.contains(&self.full(&format!("{name}.weight")));
-        let parts = [self.names.gate, self.names.mlp[0]].into_iter().filter(named).map(|name| {
+        let parts = [self.names.gate, self.names.mlp[0]].into_iter().filter(|name| !name.is_empty()).map(|name| {
             let wide = self.weights.rows(&self.full(&format!("{name}.weight"))).unwrap_or(0);
             Ok((self.linear(name, self.channels, wide)?, wide))
         });
@@ -240,10 +247,12 @@ impl Part<'_> {
 
     /// What scores have for how tokens stand to each other, `(h,t,t)`, if they have.
     fn displaced(&self) -> Result<Option<Tensor>> {
-        let [rows, columns] = self.form.grid;
+        let ([rows, columns], [name, _]) = (self.form.grid, self.names.displacements);
+        if name.is_empty() {
+            return Ok(None);
+        }
         let count = (2 * rows).saturating_sub(1) * (2 * columns).saturating_sub(1) + 3;
-        let table = self.weights.optional((count, self.form.heads), &self.full(self.names.displacements[0]))?;
-        let Some(table) = table else { return Ok(None) };
+        let table = self.weights.get((count, self.form.heads), &self.full(name))?;
         let tokens = rows * columns + 1;
         let places =
             (0..tokens * tokens).map(|pair| displacement([rows, columns], pair / tokens, pair % tokens) as u32);

@@ -28,7 +28,8 @@ pub(super) fn shortened(x: &Tensor, kept: &[Vec<bool>], each: &dyn Fn(&Tensor) -
     for (variant, kept) in kept.iter().enumerate() {
         by_length.entry(kept.iter().filter(|kept| **kept).count()).or_default().push(variant);
     }
-    let outputs = by_length.values().map(|variants| each(&some(x, kept, variants)?));
+    let rows = |variants: &[usize]| variants.iter().map(|variant| some(x, &kept[*variant])).collect::<Result<Vec<_>>>();
+    let outputs = by_length.values().map(|variants| each(&Tensor::cat(&rows(variants)?, 0)?));
     let outputs = Tensor::cat(&outputs.collect::<Result<Vec<_>>>()?, 0)?;
     let mut places = vec![0u32; kept.len()];
     by_length.values().flatten().zip(0..).for_each(|(variant, place)| places[*variant] = place);
@@ -42,12 +43,12 @@ pub(super) fn zeroed(x: &Tensor, kept: &[Vec<bool>]) -> Result<Tensor> {
     Ok(x.broadcast_mul(&kept.to_dtype(x.dtype())?.to_device(x.device())?)?)
 }
 
-/// `(1,t,c)` → the tokens that some variants of one length keep, `(m,k,c)`.
-fn some(x: &Tensor, kept: &[Vec<bool>], variants: &[usize]) -> Result<Tensor> {
-    let tokens = |variant: &usize| (0u32..).zip(&kept[*variant]).filter(|(_, kept)| **kept).map(|(token, _)| token);
-    let places: Vec<u32> = variants.iter().flat_map(tokens).collect();
-    let (m, c) = (variants.len(), x.dim(2)?);
-    let k = places.len() / m;
-    let places = Tensor::from_vec(places, m * k, &Device::Cpu)?.to_device(x.device())?;
-    Ok(x.squeeze(0)?.contiguous()?.index_select(&places, 0)?.reshape((m, k, c))?)
+/// `(1,t,c)` → the tokens that are kept, `(1,k,c)`.
+pub(super) fn some(x: &Tensor, kept: &[bool]) -> Result<Tensor> {
+    Ok(x.index_select(&Tensor::new(places(kept), x.device())?, 1)?)
+}
+
+/// Where the tokens that are kept stand.
+pub(super) fn places(kept: &[bool]) -> Vec<u32> {
+    (0..).zip(kept).filter(|(_, kept)| **kept).map(|(place, _)| place).collect()
 }

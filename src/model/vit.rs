@@ -1,8 +1,8 @@
 //! Vision transformers: pictures as sequences of patches.
 //!
 //! Dosovitskiy et al. 2021, arXiv 2010.11929; DeiT: Touvron et al. 2021, arXiv 2012.12877; registers: Darcet et al. 2024,
-//! arXiv 2309.16588. The weights' names say whose layout it is, and what the model has: a class token, a distillation
-//! token, registers, LayerScale, a norm before or after pooling.
+//! arXiv 2309.16588. What a model is called says whose layout it has; the weights' names say what it has of what some have: a
+//! class token, a distillation token, registers, LayerScale, a norm before or after pooling.
 
 mod config;
 
@@ -19,7 +19,7 @@ use super::hook::{Clear, Hook, Site};
 use super::image::Image;
 use super::labels::{Labels, headless};
 use super::patches::{Patches, Vision, places};
-use super::presence::{shortened, zeroed};
+use super::presence::{shortened, some};
 use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -175,8 +175,7 @@ impl Vit {
     /// The pixels `(3,h,w)` of one picture, and which of its patches are present, `(n,t)` of ones and zeros → logits `(n,v)`.
     ///
     /// A patch that is not present is dropped from the sequence, after positions are added: the others stay where they are, and
-    /// nothing attends to it. Tokens in front of the patches always stay. Where attention itself depends on places, as BEiT's and
-    /// EVA-02's does, its embedding is zero instead.
+    /// nothing attends to it. Tokens in front of the patches always stay. (LibraGrad's authors have BEiT's zeroed instead.)
     ///
     /// Errors: shapes that differ from these; no patch present where their mean is read; the checkpoint has no classifier.
     ///
@@ -194,10 +193,17 @@ impl Vit {
     /// ```
     pub fn logits_with(&self, x: &Tensor, present: &Tensor) -> Result<Tensor> {
         let (tokens, kept) = self.0.patches.variants(x, present)?;
-        match self.0.encoder.is_placed() {
-            true => self.logits_of(&zeroed(&tokens, &kept)?),
-            false => shortened(&tokens, &kept, &|tokens| self.logits_of(tokens)),
+        if !self.0.encoder.is_placed() {
+            return shortened(&tokens, &kept, &|tokens| self.logits_of(tokens));
         }
+        let logits = kept.iter().map(|kept| self.keeping(kept)?.logits_of(&some(&tokens, kept)?));
+        Ok(Tensor::cat(&logits.collect::<Result<Vec<_>>>()?, 0)?)
+    }
+
+    /// The model of some of its tokens, whose places they keep.
+    fn keeping(&self, kept: &[bool]) -> Result<Self> {
+        let encoder = self.0.encoder.keeping(kept)?;
+        Ok(Self(Arc::new(Parts { encoder, ..(*self.0).clone() })))
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
@@ -303,7 +309,13 @@ fn encoder(weights: &Weights, layout: &Layout, config: &Config, patches: &Patche
 /// Half of a head's pairs of channels turn by a patch's row, half by its column, as if the picture had `grid` of them; tokens in
 /// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331, §2.1).
 fn rope(config: &Config, grid: [usize; 2], patches: &Patches) -> Result<Rope> {
-    let quarter = config.channels / config.heads / 4;
+    let Config { channels, heads, .. } = *config;
+    if heads == 0 || !channels.is_multiple_of(4 * heads) {
+        return Err(Error::argument(format!(
+            "{channels} channels do not make {heads} heads of a multiple of 4, half of whose pairs turn by rows and half by columns"
+        )));
+    }
+    let quarter = channels / heads / 4;
     let along = |axis: usize| {
         let scale = grid[axis] as f64 / patches.grid()[axis] as f64;
         (0..quarter).map(move |i| scale * 10000f64.powf(-(i as f64) / quarter as f64))
@@ -311,7 +323,7 @@ fn rope(config: &Config, grid: [usize; 2], patches: &Patches) -> Result<Rope> {
     let columns = patches.grid()[1];
     let of_patch = |patch: usize| [patch / columns, patch % columns, 0].map(|place| place as u32);
     let places = std::iter::repeat_n([0; 3], patches.ahead()).chain((0..patches.count()).map(of_patch)).collect();
-    let rope = Rope::new(along(0).chain(along(1)).collect(), Pairing::Neighbours, 2 * config.heads)?;
+    let rope = Rope::new(along(0).chain(along(1)).collect(), Pairing::Neighbours, 2 * heads)?;
     Ok(rope.along([vec![0; quarter], vec![1; quarter]].concat())?.at(places))
 }
 

@@ -217,8 +217,8 @@ impl Weights {
 
     /// A weight `(d,c)` and, if the checkpoint has one, a bias `(d,)`, by their whole names.
     pub fn linear_of(&self, [weight, bias]: [&str; 2], from: usize, to: usize) -> Result<Linear> {
-        let bias = self.optional(to, bias)?;
-        Linear::of(self.weight((to, from), weight)?, bias)
+        let weight = self.weight((to, from), weight)?;
+        Linear::of(weight, self.optional(to, bias)?)
     }
 
     /// A tensor of the shape it must have, if there is one of that name.

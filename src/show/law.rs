@@ -39,7 +39,11 @@ fn fast(attribution: &Attribution) -> Option<String> {
 fn sums(law: &Completeness) -> String {
     let (promised, got, gap) = (signed(law.promised), signed(law.got), signed(law.gap()));
     let percent = percent(law.relative_gap);
-    format!("completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}, gap {gap} ({percent})")
+    let beside = match law.unattributed {
+        0.0 => String::new(),
+        rest => format!(" with {} that no feature has", signed(rest)),
+    };
+    format!("completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}{beside}, gap {gap} ({percent})")
 }
 
 /// Of several outputs, the one whose law is missed the most.
@@ -70,7 +74,7 @@ fn verdict(law: &Completeness, at_once: bool) -> String {
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
         None if law.relative_gap > 0.1 && at_once => {
-            "; a gradient does not add up by itself: walk back under `Rules::libragrad()`".into()
+            "; a gradient adds up where every product on the way is balanced: walk back under `Rules::libragrad()`, from a logit".into()
         }
         None if law.relative_gap > 0.1 => {
             "; a gap this large asks for more steps, for another baseline (from zero, norms make f jump), or for `grad_check`: do \

@@ -134,7 +134,9 @@ def timm_folder(name, architecture, seed, make=None, **arguments):
     if getattr(model, "rope", None):  # its angles are single precision's until they are worked out again
         quarter = model.embed_dim // model.blocks[0].attn.num_heads // 4
         bands = 10000 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
+        single = model.rope.pos_embed.clone()
         model.rope._update_cached_embed(model.rope.feat_shape, bands)
+        assert torch.allclose(model.rope.pos_embed, single, atol=1e-5)
     patterns = []
     for block in model.blocks:
         if hasattr(block, "attn"):

@@ -76,6 +76,14 @@ impl Attention {
         }
     }
 
+    /// The same for those tokens that are kept.
+    pub(super) fn keeping(&self, kept: &[bool]) -> Result<Self> {
+        let Some(bias) = &self.bias else { return Ok(self.clone()) };
+        let places = (0u32..).zip(kept).filter(|(_, kept)| **kept).map(|(place, _)| place);
+        let places = Tensor::from_iter(places, bias.device())?;
+        self.clone().biased(bias.index_select(&places, 1)?.index_select(&places, 2)?)
+    }
+
     /// The bias, if there is one.
     ///
     /// Errors: it is of another number of tokens; there is a past.
@@ -126,9 +134,8 @@ impl Attention {
     /// The heads shared out over the cores.
     fn each_pattern<T: Real>(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let (qkv, keys) = (qkv.contiguous()?, shape.first_position() + shape.tokens);
-        let (past, bias) = (past_of::<T>(shape)?, self.bias_for(shape)?.map(view::<T>).transpose()?);
-        let given = Given { past: past.as_deref(), bias: bias.as_deref() };
-        let (numbers, shape) = (&*view::<T>(&qkv)?, &shape.on_one_core());
+        let (given, shape) = (&Given::of(self, shape)?, &shape.on_one_core());
+        let numbers = &*view::<T>(&qkv)?;
         let mut patterns = vec![T::zero(); shape.examples * self.heads * shape.tokens * keys];
         patterns.par_chunks_mut(shape.tokens * keys).enumerate().for_each(|(number, pattern)| {
             let (head, row) = Head::new(self, shape, given, number);
@@ -177,9 +184,8 @@ impl Attention {
         shape: &Shape,
         work: impl Fn(Head<T>, usize, &mut [T]) + Sync,
     ) -> candle_core::Result<Rows<T>> {
-        let (past, bias) = (past_of::<T>(shape)?, self.bias_for(shape)?.map(view::<T>).transpose()?);
-        let given = Given { past: past.as_deref(), bias: bias.as_deref() };
-        let (shape, d) = (&shape.on_one_core(), shape.channels / self.parts());
+        let (given, d) = (&Given::of(self, shape)?, shape.channels / self.parts());
+        let shape = &shape.on_one_core();
         let of_head = |number: usize| {
             let (head, row) = Head::new(self, shape, given, number);
             let (start, mut y) = (head.q, vec![T::zero(); shape.tokens * d]);
@@ -295,10 +301,15 @@ struct Head<'a, T: Real> {
 }
 
 /// What all heads of a pass read besides its tokens.
-#[derive(Clone, Copy)]
 struct Given<'a, T> {
-    past: Option<&'a [T]>,
-    bias: Option<&'a [T]>,
+    past: Option<View<'a, T>>,
+    bias: Option<View<'a, T>>,
+}
+
+impl<'a, T: Real> Given<'a, T> {
+    fn of(attention: &'a Attention, shape: &'a Shape) -> candle_core::Result<Self> {
+        Ok(Self { past: past_of(shape)?, bias: attention.bias_for(shape)?.map(view).transpose()? })
+    }
 }
 
 /// A head's keys and values of the tokens before, as rows `width` apart.
@@ -338,8 +349,7 @@ fn each_head<T: Real>(
     shape: &Shape,
     mut visit: impl FnMut(Head<T>, usize),
 ) -> candle_core::Result<()> {
-    let (past, bias) = (past_of::<T>(shape)?, attention.bias_for(shape)?.map(view::<T>).transpose()?);
-    let given = Given { past: past.as_deref(), bias: bias.as_deref() };
+    let given = &Given::of(attention, shape)?;
     for number in 0..shape.examples * attention.heads {
         let (head, row) = Head::new(attention, shape, given, number);
         visit(head.without_hidden(), row);
@@ -349,12 +359,12 @@ fn each_head<T: Real>(
 
 impl<'a, T: Real> Head<'a, T> {
     /// A head, counted through all examples, and the first row of its example.
-    fn new(attention: &'a Attention, shape: &'a Shape, given: Given<'a, T>, number: usize) -> (Self, usize) {
+    fn new(attention: &'a Attention, shape: &'a Shape, given: &'a Given<T>, number: usize) -> (Self, usize) {
         let (example, query) = (number / attention.heads, number % attention.heads);
         let key = query * attention.kv_heads / attention.heads;
         let d = shape.channels / attention.parts();
         let (k, v) = ((attention.heads + key) * d, (attention.heads + attention.kv_heads + key) * d);
-        let before = given.past.map(|past| Before {
+        let before = given.past.as_deref().map(|past| Before {
             keys: Cow::Borrowed(&past[k..]),
             values: Cow::Borrowed(&past[v..]),
             tokens: shape.first_position(),
@@ -362,7 +372,7 @@ impl<'a, T: Real> Head<'a, T> {
             seen: shape.past_seen(example),
         });
         let size = shape.tokens * shape.tokens;
-        let bias = given.bias.map(|bias| &bias[query * size..][..size]);
+        let bias = given.bias.as_deref().map(|bias| &bias[query * size..][..size]);
         (Self { attention, shape, before, bias, d, q: query * d, k, v }, example * shape.tokens)
     }
 

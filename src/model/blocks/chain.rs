@@ -40,6 +40,12 @@ impl Chain {
         Self { rules, ..self.clone() }
     }
 
+    /// The same for some of the tokens that its attention and rotary embeddings have places for.
+    pub(crate) fn keeping(&self, kept: &[bool]) -> Result<Self> {
+        let stages = self.stages.iter().map(|stage| stage.keeping(kept)).collect::<Result<_>>()?;
+        Ok(Self { stages, ..*self })
+    }
+
     /// The stages, first to last.
     pub(crate) fn stages(&self) -> Vec<Stage> {
         self.stages.to_vec()

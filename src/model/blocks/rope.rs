@@ -79,6 +79,13 @@ impl Rope {
         Self { places: Some(places.into()), ..self }
     }
 
+    /// The same for those tokens that are kept.
+    pub(super) fn keeping(&self, kept: &[bool]) -> Self {
+        let some =
+            |places: &Arc<[Position]>| places.iter().zip(kept).filter(|(_, kept)| **kept).map(|(at, _)| *at).collect();
+        Self { places: self.places.as_ref().map(some), ..self.clone() }
+    }
+
     /// Errors: a pass of another number of tokens than have places.
     fn fits(&self, shape: &Shape) -> candle_core::Result<()> {
         match self.places.as_ref().map(|places| places.len()).filter(|count| *count != shape.tokens) {

@@ -215,6 +215,18 @@ impl Stage {
         }
     }
 
+    /// The same for some of the tokens that attention and rotary embeddings have places for.
+    pub(crate) fn keeping(&self, kept: &[bool]) -> Result<Self> {
+        Ok(match self {
+            Self::Rope(rope) => Self::Rope(rope.keeping(kept)),
+            Self::Attention(attention, site) => Self::Attention(attention.keeping(kept)?, *site),
+            Self::Residual(stages) => {
+                Self::Residual(stages.iter().map(|stage| stage.keeping(kept)).collect::<Result<_>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+
     /// The stages inside this one, if it holds any.
     fn inner(&self) -> &[Stage] {
         match self {

@@ -132,6 +132,10 @@ impl Config {
     }
 }
 
+/// Which models there are.
+const KNOWN: &str = "timm's `vit_…`, `flexivit_…`, `deit_…` and `deit3_…` of plain blocks, `beit_…`, `beitv2_…` and `eva02_…`, and \
+                     Hugging Face's `vit` and `deit`";
+
 /// A side, or height and width.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
@@ -167,8 +171,7 @@ fn tiny() -> f64 {
 }
 
 fn hugging_face(checkpoint: &Checkpoint) -> Result<Config> {
-    let known = "vision transformers of the kinds `vit` and `deit`, and timm's `vit_…` and `deit_…`";
-    let kind = checkpoint.kind(&["vit", "deit"], known)?;
+    let kind = checkpoint.kind(&["vit", "deit"], KNOWN)?;
     let config: HuggingFace = checkpoint.config()?;
     Ok(Config {
         layout: &HUGGING_FACE,
@@ -194,7 +197,7 @@ struct Arguments {
     global_pool: Option<String>,
     embed_dim: Option<usize>,
     depth: Option<usize>,
-    ref_feat_shape: Option<[usize; 2]>,
+    ref_feat_shape: Option<Sides>,
 }
 
 /// Arguments that are read, and those whose outcome the names and shapes of the weights show. Any other could change the
@@ -239,9 +242,7 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         return Err(Error::Architecture {
             source_name: checkpoint.name().into(),
             found: name.into(),
-            known: "timm's `vit_…`, `flexivit_…`, `deit_…` and `deit3_…` of plain blocks, `beit_…`, `beitv2_…` and `eva02_…`, and \
-                    Hugging Face's `vit` and `deit`"
-                .into(),
+            known: KNOWN.into(),
         });
     }
     let broken = |error: &dyn std::fmt::Display| Error::file(checkpoint.place("config.json"), error);
@@ -267,7 +268,7 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         // PyTorch's own, which CLIP was trained with, or timm's
         eps: if name.contains("_clip_") { 1e-5 } else { 1e-6 },
         activation: if gated { Activation::Silu } else { activation(name) },
-        turned: gated.then(|| arguments.ref_feat_shape.unwrap_or([16, 16])), // of the training's pictures
+        turned: gated.then(|| arguments.ref_feat_shape.map_or([16, 16], Sides::both)), // of the training's pictures
         named: Named::listed(serde_json::from_value(json["label_names"].clone())?),
         pooled: match pool {
             Some("avg") => Some(true),
