@@ -736,3 +736,21 @@ fn biases_can_be_taken_away_by_their_factor() -> Result<()> {
     assert!(wrong.is_err_and(|error| error.to_string().contains("the factors at `blocks.0.attn.bias`")));
     Ok(())
 }
+
+/// A single example with so many tokens that its heads are shared out over the cores walks back as it does within a batch.
+#[test]
+fn shared_heads_walk_back_as_single_ones() -> Result<()> {
+    let (heads, keys, d, tokens) = (8, 4, 4, 72);
+    let x = random(&[1, tokens, (heads + 2 * keys) * d], 77)?;
+    let direction = random(&[1, tokens, heads * d], 78)?;
+    for (name, rules) in Rules::named() {
+        let chain = Chain::new(vec![Stage::Attention(Attention::causal(heads, keys)?, Site::Pattern(0))]).under(rules);
+        let walked = |examples: usize| -> Result<Tensor> {
+            let x = Var::from_tensor(&x.repeat((examples, 1, 1))?)?;
+            let y = chain.forward(&x, None, &mut Clear)?.broadcast_mul(&direction)?.sum_all()?;
+            Ok(y.backward()?.get(&x).ok_or(Error::GraphCut)?.narrow(0, 0, 1)?)
+        };
+        assert!(largest_difference(&walked(1)?, &walked(3)?)? < 1e-13, "{name}");
+    }
+    Ok(())
+}

@@ -74,7 +74,7 @@ fn verdict(law: &Completeness, at_once: bool) -> String {
         Some(tolerance) if !law.reached() => format!("; the tolerance {} was NOT reached", percent(tolerance)),
         Some(tolerance) => format!("; within the tolerance {}", percent(tolerance)),
         None if law.relative_gap > 0.1 && at_once => {
-            "; a gradient adds up where every product on the way is balanced: walk back under `Rules::libragrad()`, from a logit".into()
+            "; a gradient adds up where every product on the way is balanced: walk back under Rules::libragrad(), from a logit".into()
         }
         None if law.relative_gap > 0.1 => {
             "; a gap this large asks for more steps, for another baseline (from zero, norms make f jump), or for `grad_check`: do \

@@ -204,6 +204,40 @@ impl Attention {
         Ok(all)
     }
 
+    /// The backward, key heads shared out over the cores: each with the queries that it serves.
+    fn shared_slopes<T: Real>(&self, qkv: &[T], dy: &[T], shape: &Shape) -> candle_core::Result<Rows<T>> {
+        let (given, d, served) = (&Given::of(self, shape)?, shape.channels / self.parts(), self.heads / self.kv_heads);
+        let (shape, width) = (&shape.on_one_core(), (served + 2) * d);
+        let of_key = |number: usize| {
+            let mut out = vec![T::zero(); shape.tokens * width];
+            for query in 0..served {
+                let (head, row) = Head::new(self, shape, given, number * served + query);
+                let head = head.without_hidden();
+                let mut pattern = vec![T::zero(); shape.tokens * head.keys()];
+                let mut slope = pattern.clone();
+                head.pattern(qkv, row, &mut pattern);
+                let slopes = Slopes { out: &mut out, width, q: query * d, k: served * d, v: (served + 1) * d };
+                head.pull_back(&pattern, qkv, head.output(dy, row), row, &mut slope, slopes);
+            }
+            out
+        };
+        let keys: Vec<_> = (0..shape.examples * self.kv_heads).into_par_iter().map(of_key).collect();
+        let mut all = vec![T::zero(); qkv.len()];
+        let examples = all.par_chunks_mut(shape.tokens * shape.channels).zip(keys.par_chunks(self.kv_heads));
+        examples.for_each(|(all, keys)| {
+            for (key, out) in keys.iter().enumerate() {
+                let starts = [key * served * d, (self.heads + key) * d, (self.heads + self.kv_heads + key) * d];
+                for (row, out) in all.chunks_exact_mut(shape.channels).zip(out.chunks_exact(width)) {
+                    let (q, kv) = out.split_at(served * d);
+                    row[starts[0]..][..q.len()].copy_from_slice(q);
+                    row[starts[1]..][..d].copy_from_slice(&kv[..d]);
+                    row[starts[2]..][..d].copy_from_slice(&kv[d..]);
+                }
+            }
+        });
+        Ok(all)
+    }
+
     /// `(n,t,(h+2k)·d) → (n,h,t,p+t)`: the attention pattern A, differentiable unless it is frozen.
     pub(super) fn pattern(&self, qkv: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         let q = self.part(qkv, 0, self.heads)?;
@@ -310,6 +344,15 @@ impl<'a, T: Real> Given<'a, T> {
     fn of(attention: &'a Attention, shape: &'a Shape) -> candle_core::Result<Self> {
         Ok(Self { past: past_of(shape)?, bias: attention.bias_for(shape)?.map(view).transpose()? })
     }
+}
+
+/// Where a head's q̄, K̄ and V̄ go: rows `width` apart, and where each begins.
+struct Slopes<'a, T> {
+    out: &'a mut [T],
+    width: usize,
+    q: usize,
+    k: usize,
+    v: usize,
 }
 
 /// A head's keys and values of the tokens before, as rows `width` apart.
@@ -473,14 +516,14 @@ impl<'a, T: Real> Head<'a, T> {
         );
     }
 
-    /// From the head's A and ȳ, adds V̄ to `out`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(t,p+t)`.
-    fn pull_back(&self, pattern: &[T], qkv: &[T], dy: Matrix<T>, row: usize, slope: &mut [T], out: &mut [T]) {
-        let (rules, width) = (self.shape.rules, self.shape.channels);
+    /// From the head's A and ȳ, adds V̄ to `slopes`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(t,p+t)`.
+    fn pull_back(&self, pattern: &[T], qkv: &[T], dy: Matrix<T>, row: usize, slope: &mut [T], slopes: Slopes<T>) {
+        let (rules, Slopes { out, width, q: to_q, k: to_k, v: to_v }) = (self.shape.rules, slopes);
         let [share, score] = [rules.attention, rules.score].map(Product::share);
         let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
-            matmul(&mut out[row * width + part..], width, true, scale, a, b, self.shape.threads);
+            matmul(&mut out[part..], width, true, scale, a, b, self.shape.threads);
         };
-        into(self.v, T::lit(share), self.now(pattern).t(), dy);
+        into(to_v, T::lit(share), self.now(pattern).t(), dy);
         if rules.attention == Product::Frozen {
             return;
         }
@@ -488,12 +531,12 @@ impl<'a, T: Real> Head<'a, T> {
         let [q, k, v] = [self.q, self.k, self.v].map(|part| self.packed(qkv, row, part));
         self.against_all(slope, T::one(), dy, self.before().map(|[_, values]| values), v);
         softmax_backward(pattern, slope, self.keys());
-        into(self.q, scale, self.now(slope), k);
+        into(to_q, scale, self.now(slope), k);
         if let Some([keys, _]) = self.before() {
-            into(self.q, scale, self.old(slope), keys);
+            into(to_q, scale, self.old(slope), keys);
         }
         if rules.score != Product::Frozen {
-            into(self.k, scale, self.now(slope).t(), q);
+            into(to_k, scale, self.now(slope).t(), q);
         }
     }
 }
@@ -539,13 +582,18 @@ impl Block for Attention {
             let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
             return Ok(windows.concat());
         }
+        if self.is_worth_sharing(shape) {
+            return self.shared_slopes(qkv, &dy, shape);
+        }
         let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
         let (mut slope, mut out) = (pattern.clone(), vec![T::zero(); qkv.len()]);
         each_head::<T>(self, shape, |head, row| {
             let size = shape.tokens * head.keys();
             let (pattern, slope) = (&mut pattern[..size], &mut slope[..size]);
             head.pattern(qkv, row, pattern);
-            head.pull_back(pattern, qkv, head.output(&dy, row), row, slope, &mut out);
+            let (out, width) = (&mut out[row * shape.channels..], shape.channels);
+            let slopes = Slopes { out, width, q: head.q, k: head.k, v: head.v };
+            head.pull_back(pattern, qkv, head.output(&dy, row), row, slope, slopes);
         })?;
         Ok(out)
     }
