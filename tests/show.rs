@@ -143,6 +143,7 @@ fn a_gradient_that_does_not_add_up_is_told_the_remedy() -> Result<()> {
     };
     assert!(strip(Rules::exact())?.contains("walk back under Rules::libragrad()"));
     assert!(!strip(Rules::libragrad())?.contains("walk back"));
+    assert!(strip(Rules::libragrad())?.contains("promised f(x) = "));
     Ok(())
 }
 

@@ -9,8 +9,8 @@ pub(super) fn law(attribution: &Attribution) -> String {
     match &attribution.completeness {
         Some(law) => {
             let effort = effort(attribution);
-            let verdict = verdict(law, effort.is_empty());
-            format!("{}{effort}{verdict}{}", sums(law), worst(attribution))
+            let at_once = effort.is_empty() && law.steps == 1;
+            format!("{}{effort}{}{}", sums(law, at_once), verdict(law, at_once), worst(attribution))
         }
         None => {
             let told = [held_out(attribution), fast(attribution)].into_iter().flatten().collect::<String>();
@@ -36,14 +36,16 @@ fn fast(attribution: &Attribution) -> Option<String> {
     Some(format!("; passes were fast, agreement with exact ones: {agreement}"))
 }
 
-fn sums(law: &Completeness) -> String {
+/// What was promised and what came out; `at_once` where there is no baseline.
+fn sums(law: &Completeness, at_once: bool) -> String {
     let (promised, got, gap) = (signed(law.promised), signed(law.got), signed(law.gap()));
     let percent = percent(law.relative_gap);
     let beside = match law.unattributed {
         0.0 => String::new(),
         rest => format!(" with {} that no feature has", signed(rest)),
     };
-    format!("completeness: promised f(x) − f(x′) = {promised}, got Σ = {got}{beside}, gap {gap} ({percent})")
+    let whole = if at_once { "f(x)" } else { "f(x) − f(x′)" };
+    format!("completeness: promised {whole} = {promised}, got Σ = {got}{beside}, gap {gap} ({percent})")
 }
 
 /// Of several outputs, the one whose law is missed the most.
