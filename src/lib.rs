@@ -76,6 +76,7 @@ mod progress;
 mod resample;
 mod rollout;
 mod saliency;
+mod seed;
 mod shapley;
 pub mod show;
 mod superpixels;

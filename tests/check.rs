@@ -471,6 +471,9 @@ fn libra_looks_elsewhere() -> Result<()> {
     )?;
     fails(check::libra_looks_elsewhere(&pair), "found by their names");
     fails(check::libra_looks_elsewhere(&pair.without(1)?), "draw another");
+    let yellow = |scene: Scene, x, y| scene.with(Shape::Star, Colour::Yellow, x, y, 10.0);
+    let twins = yellow(yellow(Scene::empty(5), 17.0, 18.0)?, 46.0, 44.0)?;
+    fails(check::libra_looks_elsewhere(&twins), "two objects are called");
     let scenes = Scenes::of("pellucid/tiny-clip-shapes")?.scenes;
     assert!(scenes.iter().any(|scene| check::libra_looks_elsewhere(scene).passed), "the exercise has no solution");
     Ok(())

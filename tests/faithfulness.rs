@@ -74,7 +74,8 @@ fn a_toy_by_hand() -> Result<()> {
     let curves = deletion(&f, &right, 0, &[0.25, 0.5, 0.75])?;
     assert_eq!((curves.most_first(Measure::Logit), curves.least_first(Measure::Logit)), (vec![-2.0; 3], vec![2.0; 3]));
     near(curves.aopc(), sigmoid(2.0) - sigmoid(-2.0), 1e-12);
-    near(curves.log_odds_drop(), 2.0, 1e-12); // ln σ(2) − ln σ(−2)
+    near(curves.fall(Measure::LogProbability), 2.0, 1e-12); // ln σ(2) − ln σ(−2)
+    near(curves.fall(Measure::Logit), 4.0, 1e-12);
     near(curves.srg(Measure::Probability), sigmoid(2.0) - sigmoid(-2.0), 1e-12);
     assert_eq!((curves.mif_accuracy(), curves.lif_accuracy()), (100.0, 100.0));
     // With the deciding feature in the third place, it goes at the last fraction, and least first at the first but one.
@@ -86,7 +87,7 @@ fn a_toy_by_hand() -> Result<()> {
     let classes = |present: &Tensor| Ok((present.clone() * 2.0)?);
     let three = deletion(classes, &scores(&[0.0, 1.0, 0.5])?, 1, &[0.34])?;
     let e = 2f64.exp();
-    near(three.whole.by(Measure::Probability), 1.0 / 3.0, 1e-12);
+    near(three.whole().by(Measure::Probability), 1.0 / 3.0, 1e-12);
     near(three.aopc(), 1.0 / 3.0 - 1.0 / (1.0 + 2.0 * e), 1e-12);
     assert_eq!(three.most_first(Measure::Accuracy), [1.0]); // the first of equals is the first class, before and after
     Ok(())
@@ -104,6 +105,15 @@ fn fractions_are_rounded_down_and_their_own_rounding_does_not_count() -> Result<
         let left: Vec<f64> = gone.iter().map(|gone| f64::from(features - gone)).collect();
         assert_eq!((curves.most_first(Measure::Logit), curves.least_first(Measure::Logit)), (left.clone(), left));
     }
+    Ok(())
+}
+
+#[test]
+fn chance_has_no_settings_of_another_method() -> Result<()> {
+    let (x, f) = (Tensor::new(&[1.0f64, -2.0], &Device::Cpu)?, |x: &Tensor| Ok(x.sqr()?.sum(1)?));
+    let why = integrated_gradients(f, &x, &x.zeros_like()?, &Steps::default())?;
+    assert!(!why.settings.is_empty());
+    assert!(random_scores(&why, 3).settings.is_empty());
     Ok(())
 }
 
@@ -137,18 +147,45 @@ fn least_first_from_its_end_is_insertion() -> Result<()> {
     Ok(())
 }
 
-/// Equal scores have no order of their own: over many places, the one that decides goes neither early nor late.
+/// Equal scores have no order of their own, and examples do not share the luck of one draw: over many in which the same feature
+/// decides, a constant map gains nothing.
 #[test]
-fn equal_scores_favour_no_place() -> Result<()> {
-    let (features, level) = (40, scores(&[1.0; 40])?);
-    let goes = |place: usize| {
-        let mut weights = vec![0.0; features];
+fn a_constant_map_gains_nothing() -> Result<()> {
+    let level = scores(&[1.0; 40])?;
+    for place in [0, 7, 39] {
+        let mut weights = vec![0.0; 40];
         weights[place] = 1.0;
-        Ok(deletion(linear(&weights, 0.0), &level, 0, &[0.5])?.most_first(Measure::Logit)[0])
-    };
-    let stays = (0..features).map(goes).collect::<Result<Vec<f64>>>()?;
-    assert_eq!(mean(&stays), 0.5);
-    assert!((mean(&stays[..20]) - 0.5).abs() < 0.26, "{stays:?}");
+        let example = |i: u32| deletion(linear(&weights, f64::from(i)), &level, 0, &TENTHS);
+        let gains = (0..200).map(|i| Ok(example(i)?.srg(Measure::Logit))).collect::<Result<Vec<f64>>>()?;
+        let Estimate { low, high, .. } = bootstrap_mean(&gains, &Bootstrap { level: 0.999, ..Bootstrap::default() })?;
+        assert!(low < 0.0 && high > 0.0 && high < 0.2, "deciding {place}: {low} to {high}");
+        assert_eq!(example(3)?, example(3)?);
+    }
+    Ok(())
+}
+
+/// A method that rounds to −0.0 what speaks against a class, and to 0.0 what speaks for it, says nothing by that.
+#[test]
+fn zeros_of_both_signs_are_equal() -> Result<()> {
+    let weights: Vec<f64> = (0..20).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    let signed: Vec<f64> = weights.iter().map(|weight| 0.0 * weight).collect();
+    assert!(signed[1].is_sign_negative());
+    let curves = |of: &[f64]| deletion(linear(&weights, 0.5), &scores(of)?, 0, &TENTHS);
+    assert_eq!(curves(&signed)?, curves(&[0.0; 20])?);
+    Ok(())
+}
+
+/// Samek's areas over the curve and ERASER's count what is said with all features, too, and divide by one more.
+#[test]
+fn with_nothing_taken_away_areas_are_sameks_and_erasers() -> Result<()> {
+    let (f, why) = (linear(&[2.0, -1.0, 0.5, 3.0, -0.25], -1.0), scores(&[0.3, 0.9, -0.2, 0.1, 0.5])?);
+    let with_none = |fractions: &[f64]| [&[0.0], fractions].concat();
+    let (ours, theirs) = (deletion(&f, &why, 0, &TENTHS)?, deletion(&f, &why, 0, &with_none(&TENTHS))?);
+    assert!(ours.aopc().abs() > 0.01);
+    near(theirs.aopc(), ours.aopc() * 9.0 / 10.0, 1e-12);
+    let (ours, theirs) =
+        (comprehensiveness(&f, &why, 0, &RATIONALES)?, comprehensiveness(&f, &why, 0, &with_none(&RATIONALES))?);
+    near(theirs, ours * 5.0 / 6.0, 1e-12);
     Ok(())
 }
 
@@ -173,8 +210,8 @@ fn special_tokens_stay_and_do_not_count() -> Result<()> {
     assert!(rows.iter().all(|row| text.tokens().iter().zip(row).all(|(token, there)| !token.special || *there == 1.0)));
     let gone: Vec<usize> = rows.iter().map(|row| row.iter().filter(|there| **there == 0.0).count()).collect();
     assert_eq!(gone, [0, plain / 2, plain, plain / 2, plain]);
-    assert_eq!(curves.most[1], curves.least[1]); // nothing but special tokens, either way
-    assert!(curves.whole.by(Measure::Probability) > 0.9 && curves.whole.stays);
+    assert_eq!(curves.most()[1], curves.least()[1]); // nothing but special tokens, either way
+    assert!(curves.whole().by(Measure::Probability) > 0.9 && curves.whole().stays);
     Ok(())
 }
 
@@ -214,11 +251,64 @@ fn what_cannot_be_asked_is_refused() -> Result<()> {
     refused(deletion(|present| Ok(present.sum_all()?), &why, 0, &TENTHS), "one number per row");
     refused(deletion(|present| Ok(present.affine(0.0, f64::NAN)?), &why, 0, &TENTHS), "not finite");
     refused(deletion(&f, &Attribution { scores: vec![1.0], ..why.clone() }, 0, &TENTHS), "one per feature");
+    refused(deletion(&f, &Attribution { scores: vec![1.0, f64::NAN], ..why.clone() }, 0, &TENTHS), "not finite");
+    refused(deletion(|present| Ok(f(present)?.unsqueeze(1)?), &why, 0, &TENTHS), "one class has no rival");
     assert!(completeness_error(&[why]).is_err() && completeness_error(&[]).is_err());
     let x = Tensor::zeros((3, 4, 4), DType::F64, &Device::Cpu)?;
     assert!(square_perturbations(&x, &x, 5, 3, 0).is_err() && square_perturbations(&x, &x, 2, 0, 0).is_err());
-    assert!(ball_perturbations(&x, 0.0, 3, 0).is_err());
+    assert!(ball_perturbations(&x, 0.0, 3, 0).is_err() && ball_perturbations(&x, 1e308, 3, 0).is_err());
     assert!(replace_absent(&x, &x, &Groups::rows(&x), &Tensor::new(&[[0.5f64, 1.0, 1.0]], &Device::Cpu)?).is_err());
+    Ok(())
+}
+
+/// With one prompt or one class, a probability is always 1 and nothing ever falls.
+#[test]
+fn one_prompt_or_class_has_no_rival() -> Result<()> {
+    let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    let x = clip.pixels(&scene.image()?)?;
+    let why = random_scores(
+        &Attribution::of_patches("", &Tensor::zeros(&clip.patches().grid()[..], DType::F64, &Device::Cpu)?)?,
+        0,
+    );
+    let of = |prompts: &[&str]| {
+        let prompts = clip.prompts(prompts)?;
+        deletion(|present| clip.logits_with(&prompts, &x, present), &why, 0, &TENTHS)
+    };
+    let refused = of(&["a red star"]).unwrap_err().to_string();
+    assert!(refused.contains("one class has no rival") && refused.contains("several classes or prompts"), "{refused}");
+    assert!(of(&["a red star", "a blue circle"])?.whole().by(Measure::Probability) < 1.0);
+    let (f, why) = (linear(&[1.0, 2.0], 0.0), scores(&[1.0, 2.0])?);
+    let column = |present: &Tensor| Ok(f(present)?.unsqueeze(1)?);
+    for refused in [comprehensiveness(column, &why, 0, &RATIONALES), sufficiency(column, &why, 0, &RATIONALES)] {
+        assert!(refused.unwrap_err().to_string().contains("no rival"));
+    }
+    Ok(())
+}
+
+/// The fields of an explanation are open to all, so a score may be what no method gives.
+#[test]
+fn scores_that_are_no_numbers_are_refused() -> Result<()> {
+    let x = Tensor::new(&[1.0f64, -2.0], &Device::Cpu)?;
+    let moves = ball_perturbations(&x, 0.1, 4, 0)?;
+    let f = |x: &Tensor| Ok(x.sum(1)?);
+    let broken = |x: &Tensor, score: f64| Ok(Attribution { scores: vec![1.0, score], ..gradient(f, x)? });
+    let refused = |result: Result<f64>| assert!(result.unwrap_err().to_string().contains("not finite"));
+    for score in [f64::NAN, f64::INFINITY] {
+        refused(infidelity(f, &x, &broken(&x, score)?, &moves));
+        refused(infidelity_rescaled(f, &x, &broken(&x, score)?, &moves));
+        refused(max_sensitivity(|x| broken(x, score), &x, &moves));
+        let only_elsewhere = |there: &Tensor| {
+            let moved = there.to_vec1::<f64>()? != x.to_vec1::<f64>()?;
+            broken(there, if moved { score } else { 1.0 })
+        };
+        refused(max_sensitivity(only_elsewhere, &x, &moves));
+        refused(comprehensiveness(linear(&[1.0, 2.0], 0.0), &broken(&x, score)?, 0, &RATIONALES));
+    }
+    let (nothing, why) = (Tensor::zeros(0, DType::F64, &Device::Cpu)?, gradient(f, &x)?);
+    let empty = Attribution { scores: vec![], ..why };
+    let refused = infidelity(f, &nothing, &empty, &Tensor::zeros((3, 0), DType::F64, &Device::Cpu)?);
+    assert!(refused.unwrap_err().to_string().contains("no elements"));
     Ok(())
 }
 
@@ -269,6 +359,10 @@ fn a_leaderboard_sorts_compares_and_agrees() -> Result<()> {
     }
     let twice = Leaderboard::new(vec![vec![Row::of("a").score("b", 1.0), Row::of("a").score("b", 2.0)]]);
     assert!(twice.unwrap_err().to_string().contains("twice"));
+    let apart = Leaderboard::new(vec![vec![Row::of("a").score("b", 1.0), Row::of("a").score("c", 2.0)]]);
+    assert!(apart.unwrap_err().to_string().contains("`a` came twice in example 0"));
+    let same = Leaderboard::new(vec![vec![Row::of("a").score("b", 1.0).score("b", 2.0)]]);
+    assert!(same.unwrap_err().to_string().contains("twice"));
     assert!(Leaderboard::new(vec![]).is_err());
     assert!(Leaderboard::new(vec![vec![Row::of("a").score("b", f64::NAN)]]).is_err());
     assert!(board.with_bootstrap(Bootstrap { draws: 3, ..Bootstrap::default() }).is_err());
@@ -288,9 +382,32 @@ fn a_leaderboard_is_a_table_to_read_and_to_paste() -> Result<()> {
     );
     let widths: Vec<usize> = lines[..5].iter().map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
-    assert!(text.contains("30 examples") && text.contains("95 %"));
+    assert!(text.contains("mean over 30 examples, and") && text.contains("95 %") && !text.contains("n = "));
     assert!(html.contains("<b>24.5</b>") && html.contains("&lt;blind&gt;") && !html.contains("<script"));
     assert!(board.json().unwrap().contains("\"hasty\""));
+    Ok(())
+}
+
+/// A method that lacks a metric in some examples has another n there; a name may hold what Markdown's tables are made of.
+#[test]
+fn a_leaderboard_says_over_how_many_and_stays_a_table() -> Result<()> {
+    let example = |i: usize| {
+        let often = Row::of("of|ten\ntimes").score("a|b", i as f64);
+        Ok(vec![if i < 4 { often.score("rare", 1.0) } else { often }])
+    };
+    let (text, html) = {
+        let board = Leaderboard::over(10, example)?;
+        (board.text(), board.html())
+    };
+    for shown in [&text, &html] {
+        assert_eq!(shown.matches("n = 4").count(), 1, "{shown}");
+        assert!(!shown.contains("n = 10") && shown.contains("10 examples") && shown.contains("or over n"), "{shown}");
+    }
+    let table: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
+    assert_eq!(table.len(), 3, "{text}");
+    let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+    assert!(table.iter().all(|line| bars(line) == 4), "{text}");
+    assert!(text.contains("of\\|ten times") && text.contains("a\\|b"), "{text}");
     Ok(())
 }
 
@@ -310,8 +427,51 @@ fn curves_have_bands() -> Result<()> {
         Chart::deletion(&[("weights", [some, vec![odd]].concat())], Measure::Logit, &Bootstrap::default()).is_err()
     );
     assert!(Chart::deletion(&[("weights", vec![])], Measure::Logit, &Bootstrap::default()).is_err());
+    let ragged = |correlations| Randomisation { steps: vec!["head".into(), "everything".into()], correlations };
+    for short in [vec![vec![0.5, 0.4], vec![0.1]], vec![vec![0.5], vec![0.1, 0.4]], vec![vec![0.5]], vec![]] {
+        assert!(ragged(short).chart(&Bootstrap::default()).is_err());
+    }
+    assert!(ragged(vec![vec![0.5, 0.4], vec![0.1, 0.0]]).chart(&Bootstrap::default()).is_ok());
     let curve = || Chart::curves("", "", "", vec![Series { name: "a".into(), points: vec![(0.0, 1.0)] }]);
     assert!(curve().between(vec![]).is_err() && curve().between(vec![vec![(2.0, 1.0)]]).is_err());
+    Ok(())
+}
+
+/// What was measured can be put away and read again; what no measurement gives is not read.
+#[test]
+fn results_are_written_and_read_without_loss() -> Result<()> {
+    let (f, why) = (linear(&[2.0, -1.0, 0.5], -1.0), scores(&[0.3, 0.9, -0.2])?);
+    let curves = deletion(f, &why, 0, &TENTHS)?;
+    let json = serde_json::to_string(&curves)?;
+    assert_eq!(serde_json::from_str::<Deletion>(&json)?, curves);
+    let mut short: serde_json::Value = serde_json::from_str(&json)?;
+    short["most"].as_array_mut().unwrap().pop();
+    assert!(serde_json::from_value::<Deletion>(short).unwrap_err().to_string().contains("each of 9 fractions"));
+    let none = serde_json::json!({ "fractions": [], "whole": curves.whole(), "most": [], "least": [] });
+    assert!(serde_json::from_value::<Deletion>(none).unwrap_err().to_string().contains("one is needed"));
+
+    let board = board()?.sorted_by("gain")?.with_bootstrap(Bootstrap { draws: 50, ..Bootstrap::default() })?;
+    let json = board.json().unwrap();
+    assert_eq!(serde_json::from_str::<Leaderboard>(&json)?, board);
+    let change = |part: &str, value: serde_json::Value| {
+        let mut board: serde_json::Value = serde_json::from_str(&json)?;
+        board[part] = value;
+        Ok(serde_json::from_value::<Leaderboard>(board).unwrap_err().to_string())
+    };
+    for (part, value, why) in [
+        ("methods", serde_json::json!(["hasty", "careful"]), "methods"),
+        ("methods", serde_json::json!(["hasty", "careful", "hasty"]), "twice"),
+        ("values", serde_json::json!([[[1.0], [2.0]], [[1.0], [2.0]], [[1.0], []]]), "examples"),
+        ("values", serde_json::json!([]), "methods"),
+        ("lower", serde_json::json!(["luck"]), "no metric `luck`"),
+        ("bootstrap", serde_json::json!({ "draws": 1, "level": 0.9, "seed": 0 }), "at least 20 draws"),
+    ] {
+        let refused: Result<String> = change(part, value);
+        assert!(refused.as_ref().is_ok_and(|refused| refused.contains(why)), "{refused:?}");
+    }
+
+    let alike = Randomisation { steps: vec!["head".into()], correlations: vec![vec![0.1, 1.0 / 3.0]] };
+    assert_eq!(serde_json::from_str::<Randomisation>(&serde_json::to_string(&alike)?)?, alike);
     Ok(())
 }
 
@@ -409,12 +569,13 @@ fn squares_are_taken_from_the_baseline() -> Result<()> {
 #[test]
 fn infidelity_to_the_whole_is_the_completeness_gap() -> Result<()> {
     let (x, baseline) =
-        (Tensor::new(&[0.7f64, -1.2, 0.4], &Device::Cpu)?, Tensor::new(&[0.1f64, 0.3, -0.2], &Device::Cpu)?);
+        (Tensor::new(&[0.7f64, -1.2, 0.4], &Device::Cpu)?, Tensor::new(&[0.1f64, 0.3, 0.4], &Device::Cpu)?);
     let why = integrated_gradients(captums, &x, &baseline, &Steps::new(Quadrature::Left, 5))?;
     let gap = why.completeness.unwrap().gap();
     let whole = (&x - &baseline)?;
     let units = whole.to_vec1::<f64>()?;
-    let per_unit = why.scores.iter().zip(units).map(|(score, unit)| score / unit).collect();
+    let quotient = |(score, unit): (&f64, f64)| if unit == 0.0 { 0.0 } else { score / unit };
+    let per_unit = why.scores.iter().zip(units).map(quotient).collect();
     let per_unit = Attribution { scores: per_unit, ..why.clone() };
     assert!(gap.abs() > 1e-2);
     near(infidelity(captums, &x, &per_unit, &whole.unsqueeze(0)?)?, gap * gap, 1e-12);
@@ -656,8 +817,36 @@ fn weights_are_shuffled_from_the_head_down_to_a_block() -> Result<()> {
         let everything = seen(&Load::shuffled(0))?;
         assert!(largest(&trained[0], &everything[0])? > 0.0, "{name}");
     }
+    for (name, layers, look) in lookers()? {
+        let beyond = look(&Load::shuffled_from(layers + 1, 0), &mut Record::new(&[])).unwrap_err().to_string();
+        assert!(beyond.contains(&format!("there are {layers},")) && beyond.contains("head alone"), "{name}: {beyond}");
+    }
     let refused = Vlm::load_with("pellucid/tiny-vlm-shapes", &Load::shuffled_from(1, 0)).map(|_| ());
     assert!(refused.unwrap_err().to_string().contains("shuffled whole"));
+    Ok(())
+}
+
+/// CLIP's towers are of different depths, so blocks are counted in the picture's, and the text's stays as it was trained.
+#[test]
+fn clip_is_shuffled_down_its_image_tower() -> Result<()> {
+    const MODEL: &str = "pellucid/tiny-clip-shapes";
+    let trained = Clip::load(MODEL)?;
+    assert!(trained.layers() != trained.text_layers());
+    let x = pixels(&trained)?.to_dtype(DType::F32)?.unsqueeze(0)?;
+    let features = |clip: &Clip| {
+        let both = [clip.image_features(&x)?, clip.prompts(&["a red star"])?.features().clone()];
+        both.iter().map(|features| Ok(features.to_dtype(DType::F64)?)).collect::<Result<Vec<_>>>()
+    };
+    let apart = |load: &Load| {
+        let (before, after) = (features(&trained)?, features(&Clip::load_with(MODEL, load)?)?);
+        Ok::<_, pellucid::Error>((largest(&before[0], &after[0])?, largest(&before[1], &after[1])?))
+    };
+    for from in 0..=trained.layers() {
+        let (seen, read) = apart(&Load::shuffled_from(from, 0))?;
+        assert!(seen > 1e-3 && read == 0.0, "from {from}: {seen}, {read}");
+    }
+    let (seen, read) = apart(&Load::shuffled(0))?;
+    assert!(seen > 1e-3 && read > 1e-3);
     Ok(())
 }
 

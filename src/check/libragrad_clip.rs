@@ -1,5 +1,7 @@
 //! The exercises of chapter 10.
 
+use std::collections::BTreeSet;
+
 use candle_core::Tensor;
 
 use super::{Gap, Outcome, Verdict, near, require, same};
@@ -84,7 +86,8 @@ fn is_beside_the_picture(mine: &dyn Fn(usize, &Attribution) -> f64) -> Outcome {
     Ok("What the patches have and this is the whole logit.".into())
 }
 
-/// A scene of at least two objects in which LibraGrad's FullGrad+ for what one of them is called points beside that object.
+/// A scene of at least two objects, each of its own name, in which LibraGrad's FullGrad+ for what one of them is called points
+/// beside that object.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -98,6 +101,12 @@ pub fn libra_looks_elsewhere(scene: &Scene) -> Verdict {
 
 fn looks_elsewhere(scene: &Scene) -> Outcome {
     require(scene.objects.len() > 1, || "There is one object at most: draw another beside it.".into())?;
+    let mut names = BTreeSet::new();
+    for name in scene.objects.iter().map(ToString::to_string) {
+        require(names.insert(name.clone()), || {
+            format!("Here two objects are called «{name}», so a map cannot say which is meant: draw others.")
+        })?;
+    }
     let clip = Clip::load(MODEL)?;
     for (i, object) in scene.objects.iter().enumerate() {
         let why = full_grad_plus(&walked_back(&clip, &object.to_string(), scene)?)?;

@@ -4,7 +4,10 @@
 //! insertion. Blücher et al. 2024, arXiv 2401.06654: the symmetric relevance gain. The accuracies are those of Mehri et al. 2025,
 //! arXiv 2411.16760, §5.
 
+use std::collections::BTreeMap;
+
 use candle_core::{Device, Tensor};
+use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -12,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use crate::attribution::Attribution;
 use crate::bootstrap::mean;
 use crate::outcomes::Outcomes;
+use crate::seed::seeded;
+use crate::tensor::finite;
 use crate::{Error, Result};
 
 /// The fractions that are taken away one after the other, if no others are wanted.
@@ -19,15 +24,12 @@ pub const TENTHS: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
 /// What a model says of one class while features are taken away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Deletion {
-    /// Which fractions of the features were taken away.
-    pub fractions: Vec<f64>,
-    /// What is said with all of them.
-    pub whole: Said,
-    /// What is said without each fraction, most important first (MIF): deletion.
-    pub most: Vec<Said>,
-    /// What is said without each fraction, least important first (LIF): insertion, read from its end.
-    pub least: Vec<Said>,
+    fractions: Vec<f64>,
+    whole: Said,
+    most: Vec<Said>,
+    least: Vec<Said>,
 }
 
 /// What a model says of one class, once.
@@ -84,18 +86,26 @@ impl Measure {
 ///
 /// f is asked what is said if the features with ones are present and those with zeros are not:
 /// [`Vit::logits_with`](crate::model::Vit::logits_with), [`Clip::logits_with`](crate::model::Clip::logits_with) and
-/// [`Bert::logits_with`](crate::model::Bert::logits_with) drop tokens, [`Mixer::logits_with`](crate::model::Mixer::logits_with)
-/// zeroes them, and [`replace_absent`](crate::replace_absent) puts a baseline in their place for any other function.
+/// [`Bert::logits_with`](crate::model::Bert::logits_with) drop tokens (BEiT's and EVA-02's are zeroed),
+/// [`Mixer::logits_with`](crate::model::Mixer::logits_with) zeroes them, and [`replace_absent`](crate::replace_absent) puts a
+/// baseline in their place for any other function.
 ///
 /// Logits `(n,v)` are of v classes, one of which is true. A logit `(n,)` answers a question with yes, above 0, or no; its class
 /// is 0. So is asked, by `target.of(…)`, of a model whose classes may be true together. Of a number that is no logit, such as the
 /// log-probability of a continuation, `log_probs_with(…)?.sum(1)`, only [`Measure::Logit`] means something: the number itself.
 ///
 /// Of m features, ⌊r·m⌋ are taken away at fraction r; special tokens always stay and do not count. Least first is most first
-/// backwards; equal scores are put in an order by chance, always the same. [`TENTHS`] are the usual fractions.
+/// backwards. Equal scores are put in an order by chance, another for every example and always the same for one: its seed is
+/// made of the scores and of what f says with all features. [`TENTHS`] are the usual fractions.
 ///
-/// Errors: not a score per feature; no features to take away, or no fractions from 0 to 1; a class that does not exist; f's
-/// output is not one finite number per row and class.
+/// [`comprehensiveness`](super::comprehensiveness) rounds up, ⌈r·m⌉, since a rationale is at least one token; here no more is
+/// taken away than a fraction says, and of few features the first may take none.
+///
+/// Areas are means over the given fractions. Samek's area over L steps counts the step 0, where all features are there, as well,
+/// and divides by L + 1: put 0.0 among the fractions for that. Petsiuk's areas go from 0 to 1 with both ends.
+///
+/// Errors: not a finite score per feature; no features to take away, or no fractions from 0 to 1; a class that does not exist, or
+/// has no rival; f's output is not one finite number per row and class.
 ///
 /// **When it misleads**: what is left is no input the model was trained on, and what it says of that may be about the holes. A
 /// method that imitates the removal, as ablation does, has an advantage. Read most first and least first together, as
@@ -120,22 +130,70 @@ pub fn deletion(
     class: usize,
     fractions: &[f64],
 ) -> Result<Deletion> {
-    let ranked = ranked(why)?;
-    let counts = counts(fractions, ranked.len(), down)?;
-    let most = counts.iter().map(|&count| ranked[..count].to_vec());
-    let least = counts.iter().map(|&count| ranked[ranked.len() - count..].to_vec());
-    let mut said = without(&f, why.scores.len(), class, &most.chain(least).collect::<Vec<_>>())?;
-    let least = said.split_off(1 + counts.len());
-    Ok(Deletion { fractions: fractions.to_vec(), whole: said.remove(0), most: said, least })
+    let sets = |ranked: &[usize]| {
+        let counts = counts(fractions, ranked.len(), down)?;
+        let most = counts.iter().map(|&count| ranked[..count].to_vec());
+        let least = counts.iter().map(|&count| ranked[ranked.len() - count..].to_vec());
+        Ok(most.chain(least).collect())
+    };
+    let (whole, mut most) = without(&f, why, class, &sets)?;
+    let least = most.split_off(fractions.len());
+    Ok(Deletion { fractions: fractions.to_vec(), whole, most, least })
+}
+
+/// Curves as they are written, to be checked when they are read.
+#[derive(Deserialize)]
+struct Written {
+    fractions: Vec<f64>,
+    whole: Said,
+    most: Vec<Said>,
+    least: Vec<Said>,
+}
+
+impl TryFrom<Written> for Deletion {
+    type Error = Error;
+
+    fn try_from(Written { fractions, whole, most, least }: Written) -> Result<Self> {
+        check_fractions(&fractions)?;
+        match [&most, &least].iter().all(|said| said.len() == fractions.len()) {
+            true => Ok(Self { fractions, whole, most, least }),
+            false => Err(Error::argument(format!(
+                "at each of {} fractions something is said most first and least first; got {} and {}",
+                fractions.len(),
+                most.len(),
+                least.len()
+            ))),
+        }
+    }
 }
 
 impl Deletion {
-    /// What is said without each fraction, most important first.
+    /// Which fractions of the features were taken away.
+    pub fn fractions(&self) -> &[f64] {
+        &self.fractions
+    }
+
+    /// What is said with all of them.
+    pub fn whole(&self) -> Said {
+        self.whole
+    }
+
+    /// What is said without each fraction, most important first (MIF): deletion.
+    pub fn most(&self) -> &[Said] {
+        &self.most
+    }
+
+    /// What is said without each fraction, least important first (LIF): insertion, read from its end.
+    pub fn least(&self) -> &[Said] {
+        &self.least
+    }
+
+    /// A number of what is said without each fraction, most important first.
     pub fn most_first(&self, measure: Measure) -> Vec<f64> {
         self.most.iter().map(|said| said.by(measure)).collect()
     }
 
-    /// What is said without each fraction, least important first.
+    /// A number of what is said without each fraction, least important first.
     pub fn least_first(&self, measure: Measure) -> Vec<f64> {
         self.least.iter().map(|said| said.by(measure)).collect()
     }
@@ -152,24 +210,23 @@ impl Deletion {
     }
 
     /// The symmetric relevance gain, the area between the curves: that of insertion less that of deletion (arXiv 2401.06654). 0
-    /// by chance; scores of the other sign have it with the other sign.
+    /// by chance; distinct scores have it with the other sign if theirs are turned.
     pub fn srg(&self, measure: Measure) -> f64 {
         self.insertion_area(measure) - self.deletion_area(measure)
+    }
+
+    /// By how much a number falls most first, the mean over fractions.
+    ///
+    /// With the other sign, that of the log-probability is what tables for texts call log-odds (Sanyal & Ren 2021, arXiv
+    /// 2108.13654): a difference of ln p, not of ln p − ln(1 − p).
+    pub fn fall(&self, measure: Measure) -> f64 {
+        self.whole.by(measure) - self.deletion_area(measure)
     }
 
     /// By how much the probability falls most first, the mean over fractions: the area over the perturbation curve (AOPC, arXiv
     /// 1509.06321).
     pub fn aopc(&self) -> f64 {
-        self.drop(Measure::Probability)
-    }
-
-    /// By how much the log-probability falls most first, in nats, the mean over fractions: «LOdds», with the sign of a fall.
-    pub fn log_odds_drop(&self) -> f64 {
-        self.drop(Measure::LogProbability)
-    }
-
-    fn drop(&self, measure: Measure) -> f64 {
-        self.whole.by(measure) - self.deletion_area(measure)
+        self.fall(Measure::Probability)
     }
 
     /// MIF accuracy, in percent, higher is better: 100 less the mean share of fractions at which the answer stays, most first
@@ -198,23 +255,8 @@ impl Deletion {
 pub fn random_scores(like: &Attribution, seed: u64) -> Attribution {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let scores = like.scores.iter().map(|_| rng.random_range(-1.0..1.0)).collect();
-    let (method, outputs, completeness) = ("random".into(), Vec::new(), None);
-    Attribution { method, scores, outputs, completeness, seed: Some(seed), ..like.clone() }
-}
-
-/// The features that can be taken away, most important first.
-///
-/// Errors: not a score per feature; none to take away.
-pub(super) fn ranked(why: &Attribution) -> Result<Vec<usize>> {
-    why.consistent()?;
-    let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let lots: Vec<u64> = why.scores.iter().map(|_| rng.random()).collect();
-    let mut order: Vec<usize> = (0..why.scores.len()).filter(|&feature| !why.is_special(feature)).collect();
-    order.sort_by(|&a, &b| why.scores[b].total_cmp(&why.scores[a]).then(lots[a].cmp(&lots[b])));
-    match order.is_empty() {
-        true => Err(Error::argument("there are no features that can be taken away")),
-        false => Ok(order),
-    }
+    let (method, outputs, settings) = ("random".into(), Vec::new(), BTreeMap::new());
+    Attribution { method, scores, outputs, completeness: None, seed: Some(seed), settings, ..like.clone() }
 }
 
 /// 0.29 · 100 is less than 29, and 0.07 · 100 more than 7.
@@ -228,55 +270,112 @@ pub(super) fn up(count: f64) -> usize {
     (count - ROUNDING).ceil() as usize
 }
 
+fn check_fractions(fractions: &[f64]) -> Result<()> {
+    match !fractions.is_empty() && fractions.iter().all(|r| (0.0..=1.0).contains(r)) {
+        true => Ok(()),
+        false => {
+            Err(Error::argument(format!("fractions of features lie from 0 to 1, and one is needed; got {fractions:?}")))
+        }
+    }
+}
+
 /// How many of m features each fraction is.
 pub(super) fn counts(fractions: &[f64], features: usize, rounded: fn(f64) -> usize) -> Result<Vec<usize>> {
-    if fractions.is_empty() || fractions.iter().any(|r| !(0.0..=1.0).contains(r)) {
-        return Err(Error::argument(format!(
-            "fractions of features lie from 0 to 1, and one is needed; got {fractions:?}"
-        )));
-    }
+    check_fractions(fractions)?;
     Ok(fractions.iter().map(|r| rounded(r * features as f64)).collect())
+}
+
+/// What f says of a class with all features, and then without each of the sets that are made of them, most important first.
+pub(super) fn without(
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    why: &Attribution,
+    class: usize,
+    sets: &dyn Fn(&[usize]) -> Result<Vec<Vec<usize>>>,
+) -> Result<(Said, Vec<Said>)> {
+    why.consistent()?;
+    finite("a score", &why.scores)?;
+    let answers = |absent: &[Vec<usize>]| answers(f, why.scores.len(), class, absent);
+    let whole = answers(&[Vec::new()])?.remove(0);
+    let rest = answers(&sets(&ranked(why, &whole.logits)?)?)?;
+    Ok((whole.said(&whole), rest.iter().map(|answer| answer.said(&whole)).collect()))
+}
+
+/// The features that can be taken away, most important first. Where scores are equal, chance decides, with a seed made of all
+/// scores and of what is said of the whole: one order for all examples would favour the same places in all.
+fn ranked(why: &Attribution, whole: &[f64]) -> Result<Vec<usize>> {
+    let scores: Vec<f64> = why.scores.iter().map(|score| score + 0.0).collect(); // −0 + 0 is 0
+    let bytes = scores.iter().chain(whole).flat_map(|number| number.to_le_bytes());
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&feature| !why.is_special(feature)).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seeded(0, bytes)));
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    match order.is_empty() {
+        true => Err(Error::argument("there are no features that can be taken away")),
+        false => Ok(order),
+    }
+}
+
+/// The logits of all classes at once, and which of them is asked for.
+struct Answer {
+    logits: Vec<f64>,
+    class: usize,
 }
 
 /// So many variants are asked for at once, at most.
 const AT_ONCE: usize = 128;
 
-/// What f says of a class with all features, and then without each of these sets.
-pub(super) fn without(
+/// What f answers without each of these sets.
+fn answers(
     f: &dyn Fn(&Tensor) -> Result<Tensor>,
     features: usize,
     class: usize,
     absent: &[Vec<usize>],
-) -> Result<Vec<Said>> {
-    let present = |variant: usize| {
+) -> Result<Vec<Answer>> {
+    let present = |absent: &Vec<usize>| {
         let mut row = vec![1.0; features];
-        let absent = variant.checked_sub(1).map(|set| &absent[set]);
-        absent.into_iter().flatten().for_each(|&feature| row[feature] = 0.0);
+        absent.iter().for_each(|&feature| row[feature] = 0.0);
         row
     };
-    let outcomes = Outcomes::of(f, "deletion", absent.len() + 1, AT_ONCE, &|range| {
-        let rows: Vec<f64> = range.clone().flat_map(present).collect();
+    let outcomes = Outcomes::of(f, "deletion", absent.len(), AT_ONCE, &|range| {
+        let rows: Vec<f64> = absent[range.clone()].iter().flat_map(present).collect();
         Ok(Tensor::from_vec(rows, (range.len(), features), &Device::Cpu)?)
     })?;
-    said(&outcomes, class)
+    let (columns, several) = (outcomes.columns(), outcomes.several());
+    check_class(class, columns.len(), several)?;
+    let logits = |variant: usize| columns.iter().map(|column| column[variant]).collect();
+    Ok((0..absent.len()).map(|variant| Answer::new(logits(variant), class, several)).collect())
 }
 
-/// What was said of a class, the first time with all features.
-fn said(outcomes: &Outcomes, class: usize) -> Result<Vec<Said>> {
-    let (columns, no) = (outcomes.columns(), vec![0.0; outcomes.columns()[0].len()]);
-    if class >= columns.len() {
-        return Err(Error::out_of_range("class", class, columns.len()));
+/// Errors if there is no such class, or none that it could lose to.
+fn check_class(class: usize, classes: usize, several: bool) -> Result<()> {
+    if several && classes == 1 {
+        return Err(Error::argument(
+            "one class has no rival, so its probability is always 1: give several classes or prompts, or answer a question of \
+             yes or no, `(n,)`, as `target.of(…)` does",
+        ));
     }
-    // «Yes» with logit z and «no» with logit 0: softmax is the sigmoid, and the greater one z's sign.
-    let (classes, class) =
-        if outcomes.several() { (columns.to_vec(), class) } else { (vec![no, columns[0].clone()], 1) };
-    let logits = |variant: usize| classes.iter().map(|column| column[variant]).collect::<Vec<f64>>();
-    let answer = top(&logits(0));
-    let one = |variant| {
-        let logits = logits(variant);
-        Said { logit: logits[class], log_probability: log_softmax(&logits, class), stays: top(&logits) == answer }
-    };
-    Ok((0..classes[0].len()).map(one).collect())
+    match class < classes {
+        true => Ok(()),
+        false => Err(Error::out_of_range("class", class, classes)),
+    }
+}
+
+impl Answer {
+    /// Of a question of yes or no there is one logit, z; «no» has 0: then softmax is the sigmoid, and the greater one z's sign.
+    fn new(logits: Vec<f64>, class: usize, several: bool) -> Self {
+        match several {
+            true => Self { logits, class },
+            false => Self { logits: vec![0.0, logits[0]], class: 1 },
+        }
+    }
+
+    /// What is said of the class, beside the answer with all features.
+    fn said(&self, whole: &Self) -> Said {
+        Said {
+            logit: self.logits[self.class],
+            log_probability: log_softmax(&self.logits, self.class),
+            stays: top(&self.logits) == top(&whole.logits),
+        }
+    }
 }
 
 /// The class of the greatest logit, the first of equals.

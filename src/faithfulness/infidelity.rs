@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use crate::attribution::Attribution;
 use crate::outcomes::{Outcomes, batch};
 use crate::progress::Progress;
-use crate::tensor::numbers;
+use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// `f: (m,…) → (m,)`, x `(…)`, scores over x's elements, perturbations I `(n,…)` → the mean of
@@ -15,9 +15,11 @@ use crate::{Error, Result};
 ///
 /// What it asks depends on I. [`noise_perturbations`](super::noise_perturbations) ask for a gradient; x − x′ as a whole asks for
 /// completeness, and [`square_perturbations`](super::square_perturbations) for that of every square. Scores are per unit of I, as
-/// a gradient is: those of Integrated Gradients are to be divided by x − x′ first.
+/// a gradient is: those of Integrated Gradients are to be divided by x − x′ first. Where x = x′ both are 0: put 0 there, and let
+/// I be 0 there too, as squares of x − x′ are; of noise there, Integrated Gradients foretell nothing.
 ///
-/// Errors: not a score per element of x; perturbations of another shape, or none; f's output is not one finite number per row.
+/// Errors: not a finite score per element of x; x has none; perturbations of another shape, or none; f's output is not one finite
+/// number per row.
 ///
 /// **When it misleads**: it compares numbers, not ranks, so a map that is right but for its scale fails:
 /// [`infidelity_rescaled`] takes the best scale first.
@@ -74,6 +76,7 @@ fn foretold(
         let wanted = format!("{:?}, one per element of x", x.dims());
         return Err(Error::shape("the scores", wanted, &[why.scores.len()]));
     }
+    finite("a score", &why.scores)?;
     let outcomes = Outcomes::of(f, "infidelity, perturbations", count + 1, batch(x), &|range| {
         let point = |variant: usize| match variant {
             0 => Ok(x.clone()),
@@ -90,6 +93,9 @@ fn foretold(
 
 /// How many perturbations there are.
 fn check(x: &Tensor, perturbations: &Tensor) -> Result<usize> {
+    if x.elem_count() == 0 {
+        return Err(Error::argument("x has no elements, so there is nothing to perturb"));
+    }
     match perturbations.dims() {
         [n, rest @ ..] if *n > 0 && rest == x.dims() => Ok(*n),
         other => Err(Error::shape("the perturbations", format!("(n, …) with {:?}", x.dims()), other)),
@@ -102,7 +108,8 @@ fn check(x: &Tensor, perturbations: &Tensor) -> Result<usize> {
 /// Perturbations are usually [`ball_perturbations`](super::ball_perturbations) of a small radius. If all of φ(x) is 0, the change
 /// itself is taken.
 ///
-/// Errors: perturbations of another shape, or none; those of the method; another number of scores at another x.
+/// Errors: perturbations of another shape, or none; x has no elements; those of the method; another number of scores at another
+/// x; a score that is not finite.
 ///
 /// **When it misleads**: a map that is the same for all inputs is perfectly insensitive: 0 is best, or blind. It takes a whole
 /// explanation per perturbation.
@@ -122,12 +129,16 @@ pub fn max_sensitivity(
     x: &Tensor,
     perturbations: &Tensor,
 ) -> Result<f64> {
-    let (count, at_x) = (check(x, perturbations)?, explain(x)?.scores);
+    let scores = |x: &Tensor| {
+        let scores = explain(x)?.scores;
+        finite("a score", &scores).map(|()| scores)
+    };
+    let (count, at_x) = (check(x, perturbations)?, scores(x)?);
     let mut progress = Progress::new("max-sensitivity, explanations", count);
     let size = norm(&at_x);
     let mut most = 0.0f64;
     for i in 0..count {
-        let there = explain(&(x + perturbations.get(i)?)?)?.scores;
+        let there = scores(&(x + perturbations.get(i)?)?)?;
         if there.len() != at_x.len() {
             return Err(Error::shape("the scores", format!("({},), as at x", at_x.len()), &[there.len()]));
         }

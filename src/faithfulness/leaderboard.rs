@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::rank_correlation;
-use crate::bootstrap::{Bootstrap, Estimate, bootstrap_mean};
+use crate::bootstrap::{Bootstrap, Estimate, bootstrap_mean, mean};
 use crate::progress::Progress;
 use crate::tensor::finite;
 use crate::{Error, Result};
@@ -50,7 +50,8 @@ impl Row {
 /// println!("{}", board.text());
 /// # Ok::<(), pellucid::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Leaderboard {
     methods: Vec<String>,
     metrics: Vec<String>,
@@ -59,6 +60,35 @@ pub struct Leaderboard {
     /// Method by method, metric by metric, one for each example that has it.
     values: Vec<Vec<Vec<Option<f64>>>>,
     bootstrap: Bootstrap,
+}
+
+/// A leaderboard as it is written, to be checked when it is read.
+#[derive(Deserialize)]
+struct Written {
+    methods: Vec<String>,
+    metrics: Vec<String>,
+    lower: BTreeSet<String>,
+    values: Vec<Vec<Vec<Option<f64>>>>,
+    bootstrap: Bootstrap,
+}
+
+impl TryFrom<Written> for Leaderboard {
+    type Error = Error;
+
+    fn try_from(Written { methods, metrics, lower, values, bootstrap }: Written) -> Result<Self> {
+        let examples = values.first().and_then(|row| row.first()).map_or(0, Vec::len);
+        let whole = |row: &Vec<Vec<_>>| row.len() == metrics.len() && row.iter().all(|cell| cell.len() == examples);
+        if examples == 0 || values.len() != methods.len() || !values.iter().all(whole) {
+            return Err(Error::argument(
+                "a leaderboard has a number for each of its methods, metrics and examples, or null",
+            ));
+        }
+        unique(methods.iter(), "the leaderboard")?;
+        unique(metrics.iter(), "the leaderboard")?;
+        finite("a score", &values.iter().flatten().flatten().flatten().copied().collect::<Vec<_>>())?;
+        let board = Self { methods, metrics, lower: BTreeSet::new(), values, bootstrap: Bootstrap::default() };
+        board.lower_is_better(&lower.iter().map(String::as_str).collect::<Vec<_>>())?.with_bootstrap(bootstrap)
+    }
 }
 
 impl Leaderboard {
@@ -89,16 +119,14 @@ impl Leaderboard {
         }
         let mut values = vec![vec![vec![None; examples.len()]; metrics.len()]; methods.len()];
         for (example, rows) in examples.iter().enumerate() {
+            unique(rows.iter().map(|row| &row.method), &format!("example {example}"))?;
             for row in rows {
+                unique(row.scores.iter().map(|(metric, _)| metric), &format!("{} of example {example}", row.method))?;
                 for (metric, value) in &row.scores {
                     finite(&format!("{metric} of {}", row.method), &[*value])?;
-                    let cell = &mut values[place(&methods, &row.method, "method")?][place(&metrics, metric, "metric")?];
-                    if cell[example].replace(*value).is_some() {
-                        return Err(Error::argument(format!(
-                            "{metric} of {} came twice in example {example}",
-                            row.method
-                        )));
-                    }
+                    let (method, metric) =
+                        (place(&methods, &row.method, "method")?, place(&metrics, metric, "metric")?);
+                    values[method][metric][example] = Some(*value);
                 }
             }
         }
@@ -177,7 +205,7 @@ impl Leaderboard {
 
     /// The best first by a metric; methods without it last.
     ///
-    /// Errors: no such metric; those of [`bootstrap_mean`].
+    /// Errors: no such metric.
     pub fn sorted_by(&self, metric: &str) -> Result<Self> {
         let goodness = |method: &String| Ok(self.goodness(method, metric)?.unwrap_or(f64::NEG_INFINITY));
         let goodness = self.methods.iter().map(goodness).collect::<Result<Vec<f64>>>()?;
@@ -201,8 +229,9 @@ impl Leaderboard {
 
     /// The mean, with its sign turned where less is better.
     fn goodness(&self, method: &str, metric: &str) -> Result<Option<f64>> {
+        let values: Vec<f64> = self.values(method, metric)?.iter().copied().flatten().collect();
         let sign = if self.is_lower_better(metric) { -1.0 } else { 1.0 };
-        Ok(self.estimate(method, metric)?.map(|estimate| sign * estimate.mean))
+        Ok((!values.is_empty()).then(|| sign * mean(values.into_iter())))
     }
 }
 
@@ -210,6 +239,17 @@ impl Leaderboard {
 fn distinct<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let mut seen = BTreeSet::new();
     names.filter(|name| seen.insert(name.as_str())).cloned().collect()
+}
+
+/// Errors if a name comes twice.
+fn unique<'a>(mut names: impl Iterator<Item = &'a String>, within: &str) -> Result<()> {
+    let mut seen = BTreeSet::new();
+    match names.find(|name| !seen.insert(name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Error::argument(format!(
+            "`{name}` came twice in {within}: one row holds all scores of a method, each once"
+        ))),
+    }
 }
 
 fn place(names: &[String], name: &str, kind: &str) -> Result<usize> {

@@ -19,12 +19,12 @@ pub fn noise_perturbations(x: &Tensor, noise: &Noise) -> Result<Tensor> {
 /// x `(…)` → `(n,…)`: every element uniform between −radius and radius, the cube around x that max-sensitivity looks at (arXiv
 /// 1901.09392; Captum's default).
 ///
-/// Errors: no draws; a radius that is not positive; integers.
+/// Errors: no draws; a radius that is not positive, or so large that a cube twice as wide is not finite; integers.
 pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> Result<Tensor> {
     floating(x)?;
-    if draws == 0 || !radius.is_finite() || radius <= 0.0 {
+    if draws == 0 || radius <= 0.0 || !(2.0 * radius).is_finite() {
         return Err(Error::argument(format!(
-            "at least one draw of a positive radius is needed; got {draws} of {radius}"
+            "at least one draw of a positive and finite radius is needed; got {draws} of {radius}"
         )));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -2,13 +2,15 @@
 //!
 //! Adebayo et al., *Sanity Checks for Saliency Maps*, 2018, arXiv 1810.03292, §3.
 
+use serde::{Deserialize, Serialize};
+
 use crate::attribution::Attribution;
 use crate::model::Load;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// How alike explanations stay while a model forgets, layer by layer from the head down.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Randomisation {
     /// What was randomised down to: `head`, `blocks.3`, …, `blocks.0`, `everything`.
     pub steps: Vec<String>,
@@ -20,10 +22,12 @@ pub struct Randomisation {
 /// the trained model's explanations, while the weights of the head are shuffled, then those of the last block too, and so on, and
 /// at last all (cascading randomisation, arXiv 1810.03292, §3.1).
 ///
-/// Weights are shuffled within their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the
-/// head too count as embeddings. A method that explains the model falls to 0; one that stays near 1 shows the input.
+/// `blocks` are all that the model has, its `layers()`: with fewer, those left over go with the head. Weights are shuffled within
+/// their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the head too count as embeddings. A
+/// method that explains the model falls to 0; one that stays near 1 shows the input.
 ///
-/// Errors: those of the loader and of the method; explanations of other examples; scores of an example that are all the same.
+/// Errors: those of the loader, which refuses more blocks than there are, and of the method; explanations of other examples;
+/// scores of an example that are all the same.
 ///
 /// **When it misleads**: ranks with their signs are compared, and a shuffled model may say the opposite; the target, a class, is
 /// one that the shuffled model knows nothing of. Methods that read attention alone do not see the head.

@@ -4,7 +4,7 @@
 
 use candle_core::Tensor;
 
-use super::deletion::{Measure, Said, counts, ranked, up, without};
+use super::deletion::{Measure, Said, counts, up, without};
 use crate::Result;
 use crate::attribution::Attribution;
 use crate::bootstrap::mean;
@@ -13,11 +13,16 @@ use crate::bootstrap::mean;
 pub const RATIONALES: [f64; 5] = [0.01, 0.05, 0.1, 0.2, 0.5];
 
 /// `f: (n,s) → (n,v)` or `(n,)`, scores over s features → by how much the probability of a class falls without the features of
-/// highest score, the mean over fractions of p(x) − p(x \ r) (arXiv 1911.03429, eq. 1 and «AOPC»). High is good: what was pointed
+/// highest score, the mean over fractions of p(x) − p(x \ r) (arXiv 1911.03429, eq. 1). High is good: what was pointed
 /// at is needed.
 ///
-/// f is as in [`deletion`](super::deletion()). Of m features, ⌈r·m⌉ make a rationale, so that a short text has one of at least
-/// one token; special tokens stay and do not count. [`RATIONALES`] are the usual fractions.
+/// f is as in [`deletion`](super::deletion()), and so is the order of equal scores. Of m features, ⌈r·m⌉ make a rationale, so that
+/// a short text has one of at least one token; a [`Deletion`](super::Deletion) takes ⌊r·m⌋, which may be none, and so its
+/// [`aopc`](super::Deletion::aopc) at the same fractions is another number. Special tokens stay and do not count.
+/// [`RATIONALES`] are the usual fractions.
+///
+/// The mean is over the given fractions; ERASER's «AOPC» counts the empty rationale as well and divides by one more: put 0.0
+/// among the fractions for that.
 ///
 /// Errors: those of [`deletion`](super::deletion()).
 ///
@@ -68,10 +73,11 @@ fn fall(
     fractions: &[f64],
     absent: &dyn Fn(&[usize], usize) -> Vec<usize>,
 ) -> Result<f64> {
-    let ranked = ranked(why)?;
-    let absent: Vec<_> =
-        counts(fractions, ranked.len(), up)?.into_iter().map(|rationale| absent(&ranked, rationale)).collect();
-    let said = without(f, why.scores.len(), class, &absent)?;
+    let sets = |ranked: &[usize]| {
+        let rationales = counts(fractions, ranked.len(), up)?.into_iter();
+        Ok(rationales.map(|rationale| absent(ranked, rationale)).collect())
+    };
+    let (whole, rest) = without(f, why, class, &sets)?;
     let probability = |said: &Said| said.by(Measure::Probability);
-    Ok(probability(&said[0]) - mean(said[1..].iter().map(probability)))
+    Ok(probability(&whole) - mean(rest.iter().map(probability)))
 }

@@ -108,6 +108,7 @@ impl Bert {
         let config: Config = checkpoint.config()?;
         check_config(&checkpoint, &config)?;
         let weights = checkpoint.weights()?.with_prefix("bert.");
+        weights.shuffled_within(config.num_hidden_layers)?;
         let c = config.hidden_size;
         let words = weights.embedding("embeddings.word_embeddings", config.vocab_size, c)?;
         let classes = weights.rows("classifier.weight");

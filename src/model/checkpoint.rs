@@ -50,6 +50,9 @@ impl Load {
     }
 
     /// With the weights of the head shuffled, and those of blocks from the last down to this number.
+    ///
+    /// Loading refuses a number beyond that of the blocks. A [`Clip`](super::Clip) counts those of its image tower, and a
+    /// [`Vlm`](super::Vlm) takes no number.
     pub fn shuffled_from(block: usize, seed: u64) -> Self {
         Self { shuffled: Some(Shuffle { seed, from: Some(block) }), ..Self::default() }
     }

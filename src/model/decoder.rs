@@ -101,6 +101,7 @@ impl CausalLm {
             return Err(broken(&problem));
         }
         let weights = checkpoint.weights()?;
+        weights.shuffled_within(config.num_hidden_layers)?;
         let has_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
         let prefix = names.prefixes.iter().find(has_words).unwrap_or(&names.prefixes[0]);
         let weights = weights.with_prefix(prefix);

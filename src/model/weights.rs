@@ -14,6 +14,7 @@ use super::blocks::{LayerNorm, Linear, RmsNorm, Weight};
 use super::embedding::Embedding;
 use super::gguf::Gguf;
 use super::pytorch::Pytorch;
+use crate::seed::seeded;
 use crate::{Error, Result};
 
 /// A checkpoint's tensors, by name.
@@ -33,7 +34,7 @@ pub struct Shuffle {
     /// Same seed, same order.
     pub seed: u64,
     /// Only those of blocks from this number on, and of what comes after the blocks: the number of blocks leaves all of them, and
-    /// shuffles the head alone. `None`: every weight.
+    /// shuffles the head alone, and more is refused. `None`: every weight.
     pub from: Option<usize>,
 }
 
@@ -90,6 +91,24 @@ impl Weights {
         Self { shuffle, ..self }
     }
 
+    /// The same weights for a stack in which blocks are not counted: as they are, unless all are shuffled.
+    pub fn uncounted(&self) -> Self {
+        Self { shuffle: self.shuffle.filter(|shuffle| shuffle.from.is_none()), ..self.clone() }
+    }
+
+    /// Errors if weights are to be shuffled from a block on that so many blocks have not.
+    pub fn shuffled_within(&self, blocks: usize) -> Result<()> {
+        match self.shuffle.and_then(|shuffle| shuffle.from) {
+            Some(from) if from > blocks => Err(Error::OutOfRange {
+                what: "the block to shuffle from,".into(),
+                index: from,
+                len: blocks,
+                hint: format!("; {blocks} shuffles the head alone"),
+            }),
+            _ => Ok(()),
+        }
+    }
+
     /// The same weights, where names may or may not begin with `prefix`.
     pub fn with_prefix(self, prefix: &'static str) -> Self {
         Self { prefix, ..self }
@@ -112,7 +131,8 @@ impl Weights {
 
     /// How many blocks there are: `blocks.0.…`, `blocks.1.…`, and so on.
     ///
-    /// Errors: none; a gap; not as many as the configuration promises, if it does.
+    /// Errors: none; a gap; not as many as the configuration promises, if it does; those of
+    /// [`shuffled_within`](Self::shuffled_within).
     pub fn blocks(&self, stem: &str, promised: Option<usize>) -> Result<usize> {
         let numbered = |number: &usize| self.under(&format!("{stem}{number}.")).next().is_some();
         let count = (0..).take_while(numbered).count();
@@ -130,7 +150,7 @@ impl Weights {
             Some(promised) if promised != count => Err(Error::argument(format!(
                 "config.json promises {promised} blocks, and the weights have {count}. Do they belong together?"
             ))),
-            _ => Ok(count),
+            _ => self.shuffled_within(count).map(|()| count),
         }
     }
 
@@ -257,9 +277,8 @@ impl Weights {
 
 /// A tensor's numbers in an order that its name and the seed decide.
 fn shuffled(tensor: &Tensor, name: &str, seed: u64) -> Result<Tensor> {
-    let seed = name.bytes().fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     let mut order: Vec<u32> = (0..tensor.elem_count() as u32).collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seeded(seed, name.bytes())));
     let order = Tensor::from_vec(order, tensor.elem_count(), tensor.device())?;
     Ok(tensor.flatten_all()?.index_select(&order, 0)?.reshape(tensor.shape())?)
 }

@@ -6,7 +6,8 @@ use super::Show;
 use crate::bootstrap::Estimate;
 use crate::faithfulness::Leaderboard;
 
-/// A cell of the table: a mean with its interval, if the method has the metric, and whether it is the column's best.
+/// A cell of the table: a mean with its interval, and with how many examples it is over if not all have it; whether it is the
+/// column's best.
 struct Cell {
     mean: String,
     range: String,
@@ -23,9 +24,10 @@ fn column(board: &Leaderboard, metric: &str) -> Vec<Option<Cell>> {
     let ends = estimates.iter().flatten().flat_map(|estimate| [estimate.low, estimate.high]);
     let decimals = decimals(ends.map(f64::abs).fold(0.0, f64::max));
     let short = |x: f64| format!("{x:.decimals$}").replace('-', "−");
+    let over = |n: usize| if n < board.examples() { format!(", n = {n}") } else { String::new() };
     let cell = |estimate: &Estimate| Cell {
         mean: short(estimate.mean),
-        range: format!("{} to {}", short(estimate.low), short(estimate.high)),
+        range: format!("{} to {}{}", short(estimate.low), short(estimate.high), over(estimate.examples)),
         best: Some(estimate.mean) == best,
     };
     estimates.iter().map(|estimate| estimate.as_ref().map(cell)).collect()
@@ -40,12 +42,19 @@ fn heading(board: &Leaderboard, metric: &str) -> String {
     format!("{metric} {}", if board.is_lower_better(metric) { "↓" } else { "↑" })
 }
 
+/// Whether some method has a metric in some examples only.
+fn has_gaps(board: &Leaderboard) -> bool {
+    let partly = |values: &[Option<f64>]| values.contains(&None) && values.iter().any(Option::is_some);
+    let of = |method: &String| board.metrics().iter().any(|metric| board.values(method, metric).is_ok_and(partly));
+    board.methods().iter().any(of)
+}
+
 /// What the intervals are.
 fn note(board: &Leaderboard) -> String {
-    let bootstrap = board.bootstrap();
-    let examples = board.examples();
+    let (bootstrap, examples) = (board.bootstrap(), board.examples());
+    let fewer = if has_gaps(board) { ", or over n" } else { "" };
     format!(
-        "mean over {examples} examples, and the middle {} % of {} bootstrap draws (seed {}); ↑ more is better, ↓ less is",
+        "mean over {examples} examples{fewer}, and the middle {} % of {} bootstrap draws (seed {}); ↑ more is better, ↓ less is",
         100.0 * bootstrap.level,
         bootstrap.draws,
         bootstrap.seed
@@ -55,8 +64,9 @@ fn note(board: &Leaderboard) -> String {
 impl Show for Leaderboard {
     /// A table of Markdown, aligned.
     fn text(&self) -> String {
-        let head = std::iter::once("method".into()).chain(self.metrics().iter().map(|metric| heading(self, metric)));
-        let names = self.methods().to_vec();
+        let head =
+            std::iter::once("method".into()).chain(self.metrics().iter().map(|metric| escaped(&heading(self, metric))));
+        let names = self.methods().iter().map(|name| escaped(name)).collect();
         let columns = self.metrics().iter().map(|metric| column(self, metric).iter().map(written).collect());
         let columns: Vec<Vec<String>> = std::iter::once(names).chain(columns).collect();
         let columns: Vec<Vec<String>> = head.zip(columns).map(|(head, cells)| padded(head, cells)).collect();
@@ -109,6 +119,11 @@ fn written(cell: &Option<Cell>) -> String {
         Some(Cell { mean, range, best: false }) => format!("{mean} ({range})"),
         None => "–".into(),
     }
+}
+
+/// A name as Markdown's tables hold it: on one line, without a bar that would end its cell.
+fn escaped(name: &str) -> String {
+    name.replace('\\', "\\\\").replace('|', "\\|").split(['\r', '\n']).collect::<Vec<_>>().join(" ")
 }
 
 /// A heading, the line under it and the cells, all of one width.
