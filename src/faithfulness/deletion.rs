@@ -96,7 +96,7 @@ impl Measure {
 ///
 /// Of m features, ⌊r·m⌋ are taken away at fraction r; special tokens always stay and do not count. Least first is most first
 /// backwards. Equal scores are put in an order by chance, another for every example and always the same for one: its seed is
-/// made of the scores and of what f says with all features. [`TENTHS`] are the usual fractions.
+/// what f says with all features, to four digits. [`TENTHS`] are the usual fractions.
 ///
 /// [`comprehensiveness`](super::comprehensiveness) rounds up, ⌈r·m⌉, since a rationale is at least one token; here no more is
 /// taken away than a fraction says, and of few features the first may take none.
@@ -300,13 +300,14 @@ pub(super) fn without(
     Ok((whole.said(&whole), rest.iter().map(|answer| answer.said(&whole)).collect()))
 }
 
-/// The features that can be taken away, most important first. Where scores are equal, chance decides, with a seed made of all
-/// scores and of what is said of the whole: one order for all examples would favour the same places in all.
+/// The features that can be taken away, most important first. Where scores are equal, chance decides, and what is said of the
+/// whole is its seed: one order for all examples would favour the same places in all. Digits that another machine rounds in
+/// another way do not count.
 fn ranked(why: &Attribution, whole: &[f64]) -> Result<Vec<usize>> {
     let scores: Vec<f64> = why.scores.iter().map(|score| score + 0.0).collect(); // −0 + 0 is 0
-    let bytes = scores.iter().chain(whole).flat_map(|number| number.to_le_bytes());
+    let digits = whole.iter().flat_map(|logit| format!("{logit:.3e}").into_bytes());
     let mut order: Vec<usize> = (0..scores.len()).filter(|&feature| !why.is_special(feature)).collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seeded(0, bytes)));
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seeded(0, digits)));
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
     match order.is_empty() {
         true => Err(Error::argument("there are no features that can be taken away")),

@@ -309,21 +309,21 @@ fn features(head: &Chain, token: &Tensor, hook: &mut dyn Hook) -> Result<Tensor>
 
 fn parts(name: &str, tokenizer: Tokenizer, weights: &Weights, layout: &Layout, config: Config) -> Result<Parts> {
     weights.only("", &layout.all())?;
-    let (seen, read, untouched) = (&config.image, &config.text, &weights.uncounted());
+    let (seen, read, uncounted) = (&config.image, &config.text, &weights.uncounted());
     let lead = vec![Stage::LayerNorm(weights.layer_norm(layout.norm_before, seen.channels, seen.eps)?)];
     let class = weights.whole(layout.class)?.map(|class| class.reshape((1, ()))).transpose()?;
     let projection = [weights.whole(&format!("{}.weight", layout.projection))?, None];
-    let positions = untouched.get((config.positions, read.channels), layout.text_positions)?;
+    let positions = uncounted.get((config.positions, read.channels), layout.text_positions)?;
     let positions_of_patches = places(weights, layout.image_positions)?;
     Ok(Parts {
         name: name.into(),
         patches: Patches::new(config.processor, config.size, projection, class, Some(positions_of_patches))?,
         image: Encoder::load(weights, &layout.image, &form(seen, false), lead)?,
         image_head: head(weights, layout, layout.image_norm, layout.image_projection, seen)?,
-        words: untouched.embedding_of(layout.words, read.channels)?,
-        text: Encoder::load(untouched, &layout.text, &form(read, true), vec![])?,
-        text_head: head(untouched, layout, layout.text_norm, layout.text_projection, read)?,
-        scale: untouched.get((), "logit_scale")?.exp()?,
+        words: uncounted.embedding_of(layout.words, read.channels)?,
+        text: Encoder::load(uncounted, &layout.text, &form(read, true), vec![])?,
+        text_head: head(uncounted, layout, layout.text_norm, layout.text_projection, read)?,
+        scale: uncounted.get((), "logit_scale")?.exp()?,
         positions,
         tokenizer,
     })
