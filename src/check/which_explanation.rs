@@ -42,7 +42,10 @@ pub fn paired_difference(mine: impl Fn(&[f64], &[f64]) -> (f64, f64)) -> Verdict
     Verdict::new(is_paired(&mine))
 }
 
-fn is_paired(mine: &dyn Fn(&[f64], &[f64]) -> (f64, f64)) -> Outcome {
+/// Two methods' numbers → the mean of the differences, and its standard error.
+type Compared<'a> = dyn Fn(&[f64], &[f64]) -> (f64, f64) + 'a;
+
+fn is_paired(mine: &Compared) -> Outcome {
     let hard = [0.9, 0.1, 0.5, 0.3, 0.7];
     let better = hard.map(|value| value + 0.05);
     let (lift, error) = mine(&better, &hard);

@@ -285,12 +285,15 @@ pub(super) fn counts(fractions: &[f64], features: usize, rounded: fn(f64) -> usi
     Ok(fractions.iter().map(|r| rounded(r * features as f64)).collect())
 }
 
+/// Features, most important first → the sets that are taken away.
+type Sets<'a> = dyn Fn(&[usize]) -> Result<Vec<Vec<usize>>> + 'a;
+
 /// What f says of a class with all features, and then without each of the sets that are made of them, most important first.
 pub(super) fn without(
     f: &dyn Fn(&Tensor) -> Result<Tensor>,
     why: &Attribution,
     class: usize,
-    sets: &dyn Fn(&[usize]) -> Result<Vec<Vec<usize>>>,
+    sets: &Sets,
 ) -> Result<(Said, Vec<Said>)> {
     why.consistent()?;
     finite("a score", &why.scores)?;
