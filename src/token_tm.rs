@@ -42,40 +42,48 @@ use crate::{Error, Result, kernel};
 /// ```
 pub fn token_tm(f: impl Fn(&mut dyn Hook) -> Result<Tensor>, layers: usize) -> Result<Tensor> {
     kernel::guard()?;
-    let first = if layers == 0 { Err(no_layers()) } else { Ok(Site::ResidPre(0)) }?;
-    let sites = |l| [Site::ResidPre(l), Site::Pattern(l), Site::ResidMid(l), Site::ResidPost(l)];
-    let mut watch = Watch::new(&(0..layers).flat_map(sites).collect::<Vec<_>>());
+    let last = layers.checked_sub(1).ok_or_else(no_layers)?;
+    let stream: Vec<Site> = (0..layers).flat_map(|l| [Site::ResidPre(l), Site::ResidMid(l)]).collect();
+    let stream = [stream, vec![Site::ResidPost(last)]].concat();
+    let patterned: Vec<Site> = (0..layers).map(Site::Pattern).collect();
+    let mut watch = Watch::new(&[stream.as_slice(), &patterned].concat());
     let y = f(&mut watch)?;
-    let stream = |site: Site| at_least_single(watch.record.get(site)?);
-    let x0 = lengths(&stream(first)?)?;
+    let states = stream.iter().map(|site| State::of(watch.record.get(*site)?)).collect::<Result<Vec<_>>>()?;
+    let weights = states.windows(2).map(|two| two[1].since(&two[0])).collect::<Result<Vec<_>>>()?;
+    let x0 = &states[0].lengths;
     let gradients = gradients_of(&y, x0.dim(0)?)?;
-    let mut map = identity(&x0)?.broadcast_mul(&x0.unsqueeze(1)?)?;
-    for l in 0..layers {
-        let [x, m, y] = [Site::ResidPre(l), Site::ResidMid(l), Site::ResidPost(l)].map(stream);
-        let (x, m, y) = (x?, m?, y?);
+    let mut map = identity(x0)?.broadcast_mul(&x0.unsqueeze(1)?)?;
+    for (l, weights) in weights.chunks(2).enumerate() {
         let pattern = mean(&patterns(std::slice::from_ref(watch.record.get(Site::Pattern(l))?))?[0])?;
         let gradient = mean(&at_least_single(&watch.tap.grad(&gradients, Site::Pattern(l))?)?.relu()?)?;
-        let mixed = pattern.broadcast_mul(&change(&x, &m)?.unsqueeze(1)?)?.mul(&gradient)?.matmul(&map)?;
+        let mixed = pattern.broadcast_mul(&weights[0].unsqueeze(1)?)?.mul(&gradient)?.matmul(&map)?;
         map = (map + mixed)?;
-        map = (&map + map.broadcast_mul(&change(&m, &y)?.unsqueeze(2)?)?)?;
+        map = (&map + map.broadcast_mul(&weights[1].unsqueeze(2)?)?)?;
     }
     Ok(map)
 }
 
-/// e and e′ `(b,t,c)` → ‖e′‖/‖e‖ · softmax(cos(e, e′)), `(b,t)`: how much each token was lengthened, and how little turned.
-fn change(before: &Tensor, after: &Tensor) -> Result<Tensor> {
-    let (short, long) = (lengths(before)?, lengths(after)?);
-    let cosines = ((before * after)?.sum(D::Minus1)? / (&short * &long)?)?;
-    Ok(((long / short)? * candle_nn::ops::softmax(&cosines, D::Minus1)?)?)
+/// The residual stream somewhere: its tokens `(b,t,c)`, and how long they are, `(b,t)`.
+struct State {
+    tokens: Tensor,
+    lengths: Tensor,
 }
 
-/// ‖e‖, `(b,t)`.
-///
-/// Errors: a token without length, which has no direction.
-fn lengths(tokens: &Tensor) -> Result<Tensor> {
-    let lengths = tokens.sqr()?.sum(D::Minus1)?.sqrt()?;
-    match numbers(&lengths)?.contains(&0.0) {
-        false => Ok(lengths),
-        true => Err(Error::argument("a token's embedding is zero, so that it has no direction that could turn")),
+impl State {
+    /// Errors: a token without length, which has no direction.
+    fn of(tokens: &Tensor) -> Result<Self> {
+        let tokens = at_least_single(tokens)?;
+        let lengths = tokens.sqr()?.sum(D::Minus1)?.sqrt()?;
+        match numbers(&lengths)?.contains(&0.0) {
+            false => Ok(Self { tokens, lengths }),
+            true => Err(Error::argument("a token's embedding is zero, so that it has no direction that could turn")),
+        }
+    }
+
+    /// ‖e′‖/‖e‖ · softmax(cos(e, e′)), `(b,t)`: how much each token was lengthened since, and how little turned.
+    fn since(&self, before: &Self) -> Result<Tensor> {
+        let dots = (&before.tokens * &self.tokens)?.sum(D::Minus1)?;
+        let cosines = (dots / (&before.lengths * &self.lengths)?)?;
+        Ok(((&self.lengths / &before.lengths)? * candle_nn::ops::softmax(&cosines, D::Minus1)?)?)
     }
 }

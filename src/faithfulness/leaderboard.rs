@@ -185,11 +185,16 @@ impl Leaderboard {
         Ok(&self.values[row][column])
     }
 
+    /// The same of the examples that have it.
+    fn known(&self, method: &str, metric: &str) -> Result<Vec<f64>> {
+        Ok(self.values(method, metric)?.iter().copied().flatten().collect())
+    }
+
     /// A method's mean by a metric, over the examples that have it; `None` if there are none.
     ///
     /// Errors: no such method or metric; those of [`bootstrap_mean`].
     pub fn estimate(&self, method: &str, metric: &str) -> Result<Option<Estimate>> {
-        let values: Vec<f64> = self.values(method, metric)?.iter().copied().flatten().collect();
+        let values = self.known(method, metric)?;
         (!values.is_empty()).then(|| bootstrap_mean(&values, &self.bootstrap)).transpose()
     }
 
@@ -229,7 +234,7 @@ impl Leaderboard {
 
     /// The mean, with its sign turned where less is better.
     fn goodness(&self, method: &str, metric: &str) -> Result<Option<f64>> {
-        let values: Vec<f64> = self.values(method, metric)?.iter().copied().flatten().collect();
+        let values = self.known(method, metric)?;
         let sign = if self.is_lower_better(metric) { -1.0 } else { 1.0 };
         Ok((!values.is_empty()).then(|| sign * mean(values.into_iter())))
     }

@@ -49,6 +49,6 @@ pub(super) fn some(x: &Tensor, kept: &[bool]) -> Result<Tensor> {
 }
 
 /// Where the tokens that are kept stand.
-pub(super) fn places(kept: &[bool]) -> Vec<u32> {
+pub(crate) fn places(kept: &[bool]) -> Vec<u32> {
     (0..).zip(kept).filter(|(_, kept)| **kept).map(|(place, _)| place).collect()
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::matrix::{Matrix, Real, matmul};
 use super::stage::{Block, Rows, Shape, View, view};
 use super::{at_least_single, greatest, simd, sum};
+use crate::model::presence::places;
 use crate::model::rules::Product;
 use crate::{Error, Result};
 
@@ -79,8 +80,7 @@ impl Attention {
     /// The same for those tokens that are kept.
     pub(super) fn keeping(&self, kept: &[bool]) -> Result<Self> {
         let Some(bias) = &self.bias else { return Ok(self.clone()) };
-        let places = (0u32..).zip(kept).filter(|(_, kept)| **kept).map(|(place, _)| place);
-        let places = Tensor::from_iter(places, bias.device())?;
+        let places = Tensor::new(places(kept), bias.device())?;
         self.clone().biased(bias.index_select(&places, 1)?.index_select(&places, 2)?)
     }
 

@@ -252,16 +252,13 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         channels.ok_or_else(|| broken(&"neither num_features nor model_args.embed_dim says how wide it is"))?;
     let pool = arguments.global_pool.as_deref().or(json["global_pool"].as_str());
     let input = &json["pretrained_cfg"]["input_size"];
-    let size = match arguments.img_size {
-        Some(size) => size.both(),
-        None => [1, 2].map(|side| input[side].as_u64().unwrap_or(0) as usize),
-    };
+    let trained_on = || [1, 2].map(|side| input[side].as_u64().unwrap_or(0) as usize);
     let (layout, gated) = layout(name);
     Ok(Config {
         layout,
         prefix: "",
         processor: Processor::timm(&json["pretrained_cfg"]).map_err(|error| broken(&error))?,
-        size,
+        size: arguments.img_size.map_or_else(trained_on, Sides::both),
         channels,
         layers: arguments.depth,
         heads: arguments.num_heads.unwrap_or_else(|| heads(name, channels)),
@@ -270,13 +267,19 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         activation: if gated { Activation::Silu } else { activation(name) },
         turned: gated.then(|| arguments.ref_feat_shape.map_or([16, 16], Sides::both)), // of the training's pictures
         named: Named::listed(serde_json::from_value(json["label_names"].clone())?),
-        pooled: match pool {
-            Some("avg") => Some(true),
-            Some("token") => Some(false),
-            None => None,
-            Some(other) => return Err(broken(&format!("the pooling `{other}` is not known"))),
-        },
+        pooled: pool.map(averages).transpose().map_err(|error| broken(&error))?,
     })
+}
+
+/// Whether patches are averaged.
+///
+/// Errors: they are pooled in another way.
+fn averages(pooling: &str) -> Result<bool> {
+    match pooling {
+        "avg" => Ok(true),
+        "token" => Ok(false),
+        other => Err(Error::argument(format!("the pooling `{other}` is not known"))),
+    }
 }
 
 /// What timm's names are made of, but for numbers. A word that is not here (`rpn`, `rope`, `radio`, …) stands for another
