@@ -1,12 +1,13 @@
 //! Softmax attention over packed queries, keys and values.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use candle_core::{D, DType, Device, Tensor};
-use gemm::Parallelism;
+use faer::MatRef;
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, Real, matmul};
+use super::matrix::{Cores, Real, matmul, matrix};
 use super::stage::{Block, Rows, Shape, View, view};
 use super::{at_least_single, greatest, simd, sum};
 use crate::model::presence::places;
@@ -139,7 +140,7 @@ impl Attention {
         let mut patterns = vec![T::zero(); shape.examples * self.heads * shape.tokens * keys];
         patterns.par_chunks_mut(shape.tokens * keys).enumerate().for_each(|(number, pattern)| {
             let (head, row) = Head::new(self, shape, given, number);
-            head.pattern(numbers, row, pattern);
+            head.queries().pattern(numbers, row, pattern);
         });
         Tensor::from_vec(patterns, (shape.examples, self.heads, shape.tokens, keys), &Device::Cpu)
     }
@@ -165,7 +166,7 @@ impl Attention {
         let size = wanted[2] * wanted[3];
         let mixed = |head: Head<T>, row: usize, y: &mut [T]| {
             let number = row / shape.tokens * self.heads + head.q / head.d;
-            head.mix(&pattern[number * size..][..size], numbers, row, y, head.d);
+            head.queries().mix(&pattern[number * size..][..size], numbers, row, y, head.d);
         };
         let y = self.shared_heads(shape, mixed)?;
         Tensor::from_vec(y, (shape.examples, shape.tokens, shape.channels / self.parts() * self.heads), &Device::Cpu)
@@ -175,7 +176,7 @@ impl Attention {
     fn is_worth_sharing(&self, shape: &Shape) -> bool {
         const WORTH: usize = 1 << 15;
         let size = self.heads * shape.tokens * (shape.first_position() + shape.tokens);
-        matches!(shape.threads, Parallelism::Rayon(_)) && size >= WORTH
+        shape.cores == Cores::All && size >= WORTH
     }
 
     /// `(n,t,h·d)`: what `work` writes for every head, `(t,d)`, the heads shared out over the cores.
@@ -204,6 +205,12 @@ impl Attention {
         Ok(all)
     }
 
+    /// Room for A and Ā of as many queries as are worked on at a time.
+    fn scratch<T: Real>(&self, shape: &Shape) -> [Vec<T>; 2] {
+        let queries = if self.causal { shape.tokens.min(QUERIES) } else { shape.tokens };
+        [(); 2].map(|()| vec![T::zero(); queries * (shape.first_position() + shape.tokens)])
+    }
+
     /// The backward, key heads shared out over the cores: each with the queries that it serves.
     fn shared_slopes<T: Real>(&self, qkv: &[T], dy: &[T], shape: &Shape) -> candle_core::Result<Rows<T>> {
         let (given, d, served) = (&Given::of(self, shape)?, shape.channels / self.parts(), self.heads / self.kv_heads);
@@ -212,12 +219,8 @@ impl Attention {
             let mut out = vec![T::zero(); shape.tokens * width];
             for query in 0..served {
                 let (head, row) = Head::new(self, shape, given, number * served + query);
-                let head = head.without_hidden();
-                let mut pattern = vec![T::zero(); shape.tokens * head.keys()];
-                let mut slope = pattern.clone();
-                head.pattern(qkv, row, &mut pattern);
-                let slopes = Slopes { out: &mut out, width, q: query * d, k: served * d, v: (served + 1) * d };
-                head.pull_back(&pattern, qkv, head.output(dy, row), row, &mut slope, slopes);
+                let mut slopes = Slopes { out: &mut out, width, q: query * d, k: served * d, v: (served + 1) * d };
+                head.without_hidden().pull_back(qkv, dy, row, &mut self.scratch(shape), &mut slopes);
             }
             out
         };
@@ -433,79 +436,138 @@ impl<'a, T: Real> Head<'a, T> {
         self.before.as_ref().map_or(0, |before| before.tokens)
     }
 
-    fn keys(&self) -> usize {
-        self.past() + self.shape.tokens
-    }
-
-    /// One of q, k, v of the tokens from a row on, `(t,d)`.
-    fn packed<'b>(&self, qkv: &'b [T], row: usize, part: usize) -> Matrix<'b, T> {
-        let width = self.shape.channels;
-        Matrix::new(&qkv[row * width + part..], self.shape.tokens, self.d, width)
-    }
-
     /// Keys and values of the tokens before, `(p,d)`.
-    fn before(&self) -> Option<[Matrix<'_, T>; 2]> {
+    fn before(&self) -> Option<[MatRef<'_, T>; 2]> {
         let before = self.before.as_ref()?;
-        Some([&before.keys, &before.values].map(|rows| Matrix::new(rows, before.tokens, self.d, before.width)))
+        Some([&before.keys, &before.values].map(|rows| matrix(rows, before.tokens, self.d, before.width)))
     }
 
-    /// The head's part of the output from a row on: where it starts.
-    fn out(&self, row: usize) -> usize {
-        row * self.attention.heads * self.d + self.q
+    /// All queries.
+    fn queries(&self) -> Queries<'_, 'a, T> {
+        Queries { head: self, range: 0..self.shape.tokens }
     }
 
-    /// The head's part of the output, `(t,d)`.
-    fn output<'b>(&self, y: &'b [T], row: usize) -> Matrix<'b, T> {
-        Matrix::new(&y[self.out(row)..], self.shape.tokens, self.d, self.attention.heads * self.d)
+    /// The queries, some at a time where later ones see more keys than earlier ones: what no query of a block sees is not
+    /// worked out for it.
+    fn blocks(&self) -> impl Iterator<Item = Queries<'_, 'a, T>> {
+        let tokens = self.shape.tokens;
+        let each = if self.attention.causal { QUERIES } else { tokens };
+        (0..tokens).step_by(each).map(move |start| Queries { head: self, range: start..tokens.min(start + each) })
     }
 
-    /// The columns of a `(t,p+t)` matrix that belong to the tokens before.
-    fn old<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
-        Matrix::new(square, self.shape.tokens, self.past(), self.keys())
+    /// y = A·V, `(t,d)` with rows `width` apart.
+    fn attend(&self, qkv: &[T], row: usize, y: &mut [T], width: usize, pattern: &mut [T]) {
+        for queries in self.blocks() {
+            let pattern = &mut pattern[..queries.scores()];
+            queries.pattern(qkv, row, pattern);
+            queries.mix(pattern, qkv, row, &mut y[queries.range.start * width..], width);
+        }
     }
 
-    /// Those that belong to the tokens of this pass.
-    fn now<'b>(&self, square: &'b [T]) -> Matrix<'b, T> {
-        Matrix::new(&square[self.past()..], self.shape.tokens, self.shape.tokens, self.keys())
+    /// From ȳ, adds the head's part to `slopes`.
+    fn pull_back(&self, qkv: &[T], dy: &[T], row: usize, scratch: &mut [Vec<T>; 2], slopes: &mut Slopes<T>) {
+        let [pattern, slope] = scratch;
+        for queries in self.blocks() {
+            let (pattern, slope) = (&mut pattern[..queries.scores()], &mut slope[..queries.scores()]);
+            queries.pattern(qkv, row, pattern);
+            queries.pull_back(pattern, qkv, queries.output(dy, row), row, slope, slopes);
+        }
+    }
+}
+
+/// So many queries of causal attention are worked on at a time.
+const QUERIES: usize = 128;
+
+/// Neighbouring queries of a head: q of them, which see s of the keys.
+struct Queries<'h, 'a, T: Real> {
+    head: &'h Head<'a, T>,
+    range: Range<usize>,
+}
+
+impl<T: Real> Queries<'_, '_, T> {
+    /// How many keys of this pass one of them sees.
+    fn now(&self) -> usize {
+        if self.head.attention.causal { self.range.end } else { self.head.shape.tokens }
     }
 
-    /// out `(t,p+t)` = scale · a·[keys or values]ᵀ, of the tokens before and of this pass.
-    fn against_all(&self, out: &mut [T], scale: T, a: Matrix<T>, before: Option<Matrix<T>>, now: Matrix<T>) {
-        let (keys, past) = (self.keys(), self.past());
+    /// How many keys one of them sees, those of the tokens before included.
+    fn keys(&self) -> usize {
+        self.head.past() + self.now()
+    }
+
+    /// How many scores they have.
+    fn scores(&self) -> usize {
+        self.range.len() * self.keys()
+    }
+
+    /// Their q, `(q,d)`, of the tokens from a row on.
+    fn own<'b>(&self, qkv: &'b [T], row: usize) -> MatRef<'b, T> {
+        let (head, width) = (self.head, self.head.shape.channels);
+        matrix(&qkv[(row + self.range.start) * width + head.q..], self.range.len(), head.d, width)
+    }
+
+    /// The keys or values that they see, `(s,d)`, of the tokens from a row on.
+    fn seen<'b>(&self, qkv: &'b [T], row: usize, part: usize) -> MatRef<'b, T> {
+        let (head, width) = (self.head, self.head.shape.channels);
+        matrix(&qkv[row * width + part..], self.now(), head.d, width)
+    }
+
+    /// Their part of the output, `(q,d)`, from a row on.
+    fn output<'b>(&self, y: &'b [T], row: usize) -> MatRef<'b, T> {
+        let width = self.head.attention.heads * self.head.d;
+        matrix(&y[(row + self.range.start) * width + self.head.q..], self.range.len(), self.head.d, width)
+    }
+
+    /// The columns of their scores that belong to the tokens before, and those that belong to the tokens of this pass.
+    fn halves<'b>(&self, scores: &'b [T]) -> (MatRef<'b, T>, MatRef<'b, T>) {
+        matrix(scores, self.range.len(), self.keys(), self.keys()).split_at_col(self.head.past())
+    }
+
+    /// scores `(q,p+s)` = scale · a·[keys or values]ᵀ, of the tokens before and of this pass.
+    fn against_all(&self, scores: &mut [T], scale: T, a: MatRef<T>, before: Option<MatRef<T>>, now: MatRef<T>) {
+        let (keys, past, cores) = (self.keys(), self.head.past(), self.head.shape.cores);
         if let Some(before) = before {
-            matmul(out, keys, false, scale, a, before.t(), self.shape.threads);
+            matmul(scores, keys, false, scale, a, before.transpose(), cores);
         }
-        matmul(&mut out[past..], keys, false, scale, a, now.t(), self.shape.threads);
+        matmul(&mut scores[past..], keys, false, scale, a, now.transpose(), cores);
     }
 
-    /// A·V, `(t,d)` with rows `width` apart, from the head's A.
+    /// A·V, `(q,d)` with rows `width` apart, from their A.
     fn mix(&self, pattern: &[T], qkv: &[T], row: usize, y: &mut [T], width: usize) {
-        matmul(y, width, false, T::one(), self.now(pattern), self.packed(qkv, row, self.v), self.shape.threads);
-        if let Some([_, values]) = self.before() {
-            matmul(y, width, true, T::one(), self.old(pattern), values, self.shape.threads);
+        let ((old, now), cores) = (self.halves(pattern), self.head.shape.cores);
+        matmul(y, width, false, T::one(), now, self.seen(qkv, row, self.head.v), cores);
+        if let Some([_, values]) = self.head.before() {
+            matmul(y, width, true, T::one(), old, values, cores);
         }
     }
 
-    /// A `(t,p+t)` of the head.
+    /// Their A, `(q,p+s)`.
     fn pattern(&self, qkv: &[T], row: usize, pattern: &mut [T]) {
-        let scale = T::lit(1.0 / (self.d as f64).sqrt());
-        let (q, k) = (self.packed(qkv, row, self.q), self.packed(qkv, row, self.k));
-        self.against_all(pattern, scale, q, self.before().map(|[keys, _]| keys), k);
-        if let Some(bias) = self.bias {
-            pattern.iter_mut().zip(bias).for_each(|(score, &bias)| *score += bias);
+        let head = self.head;
+        let scale = T::lit(1.0 / (head.d as f64).sqrt());
+        let before = head.before().map(|[keys, _]| keys);
+        self.against_all(pattern, scale, self.own(qkv, row), before, self.seen(qkv, row, head.k));
+        if let Some(bias) = head.bias {
+            let rows = bias.chunks_exact(head.shape.tokens).skip(self.range.start);
+            let add = |(score, &bias): (&mut T, &T)| *score += bias;
+            pattern
+                .chunks_exact_mut(self.keys())
+                .zip(rows)
+                .for_each(|(row, bias)| row.iter_mut().zip(bias).for_each(add));
         }
         self.softmax_rows(pattern);
     }
 
-    /// Every row of `scores`, `(t,p+t)`, becomes its softmax; hidden keys get zero.
+    /// Every row of their scores becomes its softmax; hidden keys get zero.
     fn softmax_rows(&self, scores: &mut [T]) {
-        let (past, before) = (self.past(), self.before.as_ref().and_then(|before| before.seen));
-        let (causal, mask) = (self.attention.causal, self.shape.key_mask.as_deref());
+        let (head, past, first) = (self.head, self.head.past(), self.range.start);
+        let before = head.before.as_ref().and_then(|before| before.seen);
+        let (causal, mask) = (head.attention.causal, head.shape.key_mask.as_deref());
         simd(
             #[inline(always)]
             || {
                 for (query, row) in scores.chunks_exact_mut(self.keys()).enumerate() {
-                    let seen = if causal { past + query + 1 } else { row.len() };
+                    let seen = if causal { past + first + query + 1 } else { row.len() };
                     let (row, later) = row.split_at_mut(seen);
                     later.fill(T::zero());
                     hide(row, before);
@@ -516,27 +578,30 @@ impl<'a, T: Real> Head<'a, T> {
         );
     }
 
-    /// From the head's A and ȳ, adds V̄ to `slopes`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(t,p+t)`.
-    fn pull_back(&self, pattern: &[T], qkv: &[T], dy: Matrix<T>, row: usize, slope: &mut [T], slopes: Slopes<T>) {
-        let (rules, Slopes { out, width, q: to_q, k: to_k, v: to_v }) = (self.shape.rules, slopes);
+    /// From their A and ȳ, adds V̄ to `slopes`, and q̄ and K̄ unless the pattern is frozen; `slope` is for Ā, `(q,p+s)`.
+    fn pull_back(&self, pattern: &[T], qkv: &[T], dy: MatRef<T>, row: usize, slope: &mut [T], slopes: &mut Slopes<T>) {
+        let (head, rules) = (self.head, self.head.shape.rules);
         let [share, score] = [rules.attention, rules.score].map(Product::share);
-        let mut into = |part: usize, scale: T, a: Matrix<T>, b: Matrix<T>| {
-            matmul(&mut out[part..], width, true, scale, a, b, self.shape.threads);
+        let (width, own) = (slopes.width, self.range.start * slopes.width + slopes.q);
+        let (to_k, to_v) = (slopes.k, slopes.v);
+        let mut into = |part: usize, scale: T, a: MatRef<T>, b: MatRef<T>| {
+            matmul(&mut slopes.out[part..], width, true, scale, a, b, head.shape.cores);
         };
-        into(to_v, T::lit(share), self.now(pattern).t(), dy);
+        into(to_v, T::lit(share), self.halves(pattern).1.transpose(), dy);
         if rules.attention == Product::Frozen {
             return;
         }
-        let scale = T::lit(share * score / (self.d as f64).sqrt());
-        let [q, k, v] = [self.q, self.k, self.v].map(|part| self.packed(qkv, row, part));
-        self.against_all(slope, T::one(), dy, self.before().map(|[_, values]| values), v);
+        let scale = T::lit(share * score / (head.d as f64).sqrt());
+        let [k, v] = [head.k, head.v].map(|part| self.seen(qkv, row, part));
+        self.against_all(slope, T::one(), dy, head.before().map(|[_, values]| values), v);
         softmax_backward(pattern, slope, self.keys());
-        into(to_q, scale, self.now(slope), k);
-        if let Some([keys, _]) = self.before() {
-            into(to_q, scale, self.old(slope), keys);
+        let (old, now) = self.halves(slope);
+        into(own, scale, now, k);
+        if let Some([keys, _]) = head.before() {
+            into(own, scale, old, keys);
         }
         if rules.score != Product::Frozen {
-            into(to_k, scale, self.now(slope).t(), q);
+            into(to_k, scale, now.transpose(), self.own(qkv, row));
         }
     }
 }
@@ -551,23 +616,17 @@ impl Block for Attention {
             let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
             return Ok((windows.concat(), qkv));
         }
-        let width = shape.channels / self.parts() * self.heads;
-        let size = shape.tokens * (shape.first_position() + shape.tokens);
+        let d = shape.channels / self.parts();
+        let width = d * self.heads;
         if self.is_worth_sharing(shape) {
-            let seen = |head: Head<T>, row: usize, y: &mut [T]| {
-                let head = head.without_hidden();
-                let mut pattern = vec![T::zero(); shape.tokens * head.keys()];
-                head.pattern(&qkv, row, &mut pattern);
-                head.mix(&pattern, &qkv, row, y, head.d);
+            let attend = |head: Head<T>, row: usize, y: &mut [T]| {
+                head.without_hidden().attend(&qkv, row, y, d, &mut self.scratch(shape)[0]);
             };
-            let y = self.shared_heads(shape, seen)?;
-            return Ok((y, qkv));
+            return Ok((self.shared_heads(shape, attend)?, qkv));
         }
-        let (mut pattern, mut y) = (vec![T::zero(); size], vec![T::zero(); shape.rows() * width]);
+        let ([mut scores, _], mut y) = (self.scratch(shape), vec![T::zero(); shape.rows() * width]);
         each_head::<T>(self, shape, |head, row| {
-            let pattern = &mut pattern[..shape.tokens * head.keys()];
-            head.pattern(&qkv, row, pattern);
-            head.mix(pattern, &qkv, row, &mut y[head.out(row)..], width);
+            head.attend(&qkv, row, &mut y[row * width + head.q..], width, &mut scores);
         })?;
         Ok((y, qkv))
     }
@@ -585,15 +644,11 @@ impl Block for Attention {
         if self.is_worth_sharing(shape) {
             return self.shared_slopes(qkv, &dy, shape);
         }
-        let mut pattern = vec![T::zero(); shape.tokens * (shape.first_position() + shape.tokens)];
-        let (mut slope, mut out) = (pattern.clone(), vec![T::zero(); qkv.len()]);
+        let (mut scratch, mut out) = (self.scratch(shape), vec![T::zero(); qkv.len()]);
         each_head::<T>(self, shape, |head, row| {
-            let size = shape.tokens * head.keys();
-            let (pattern, slope) = (&mut pattern[..size], &mut slope[..size]);
-            head.pattern(qkv, row, pattern);
             let (out, width) = (&mut out[row * shape.channels..], shape.channels);
-            let slopes = Slopes { out, width, q: head.q, k: head.k, v: head.v };
-            head.pull_back(pattern, qkv, head.output(&dy, row), row, slope, slopes);
+            let mut slopes = Slopes { out, width, q: head.q, k: head.k, v: head.v };
+            head.pull_back(qkv, &dy, row, &mut scratch, &mut slopes);
         })?;
         Ok(out)
     }

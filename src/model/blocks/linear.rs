@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::matrix::{Matrix, Real, matmul};
+use super::matrix::{Real, matmul, matrix};
 use super::stage::{Block, Rows, Shape, view};
 use super::weight::Weight;
 use crate::{Error, Result};
@@ -119,11 +119,11 @@ impl Block for Linear {
             Some(bias) => view::<T>(bias)?.repeat(shape.rows()),
             None => vec![T::zero(); shape.rows() * self.to],
         };
-        let (x, mut start) = (Matrix::new(&x, shape.rows(), self.from, self.from), 0);
+        let (x, mut start) = (matrix(&x, shape.rows(), self.from, self.from), 0);
         for weight in &self.weights {
             let (rows, numbers) = (weight.dims()[0], weight.numbers::<T>()?);
-            let w = Matrix::new(&numbers, rows, self.from, self.from);
-            matmul(&mut y[start..], self.to, self.bias.is_some(), T::one(), x, w.t(), shape.threads);
+            let w = matrix(&numbers, rows, self.from, self.from);
+            matmul(&mut y[start..], self.to, self.bias.is_some(), T::one(), x, w.transpose(), shape.cores);
             start += rows;
         }
         Ok((y, Vec::new()))
@@ -137,9 +137,9 @@ impl Block for Linear {
             let from = first.clamp(start, end);
             if from < end {
                 let numbers = weight.numbers::<T>()?;
-                let w = Matrix::new(&numbers[(from - start) * self.from..], end - from, self.from, self.from);
-                let dy = Matrix::new(&dy[from..], shape.rows(), end - from, self.to);
-                matmul(&mut dx, self.from, from > 0, T::one(), dy, w, shape.threads);
+                let w = matrix(&numbers[(from - start) * self.from..], end - from, self.from, self.from);
+                let dy = matrix(&dy[from..], shape.rows(), end - from, self.to);
+                matmul(&mut dx, self.from, from > 0, T::one(), dy, w, shape.cores);
             }
             start = end;
         }

@@ -1,14 +1,14 @@
-//! Matrix products on borrowed slices: the one place where the crate calls `gemm`, which is `unsafe`.
-
-use std::ops::Range;
+//! Matrix products on borrowed slices, by `faer`, and the numbers they are of.
 
 use candle_core::WithDType;
-use gemm::Parallelism;
+use faer::linalg::matmul;
+use faer::traits::ComplexField;
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 /// Numbers the CPU kernels run on: `f32` for work, `f64` for proofs.
 pub(crate) trait Real:
-    WithDType + num_traits::Float + std::iter::Sum + std::ops::AddAssign + std::ops::MulAssign + Send + Sync
+    WithDType + num_traits::Float + ComplexField + std::iter::Sum + std::ops::AddAssign + std::ops::MulAssign + Send + Sync
 {
     /// (Φ(x), φ(x)): the standard normal's distribution function and density.
     fn normal(self) -> (Self, Self);
@@ -20,32 +20,16 @@ pub(crate) trait Real:
     fn lit(x: f64) -> Self;
 }
 
-/// A read-only matrix inside a slice, with any strides.
-#[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a, T> {
-    data: &'a [T],
-    rows: usize,
-    cols: usize,
-    row_stride: usize,
-    col_stride: usize,
+/// How many cores a piece of work may spread over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Cores {
+    One,
+    All,
 }
 
-impl<'a, T> Matrix<'a, T> {
-    /// A row-major matrix whose rows start `row_stride` elements apart.
-    pub fn new(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
-        let matrix = Self { data, rows, cols, row_stride, col_stride: 1 };
-        assert!(fits(data.len(), rows, cols, row_stride), "a {rows}×{cols} matrix does not fit its slice");
-        matrix
-    }
-
-    /// The same matrix, transposed (no copy).
-    pub fn t(self) -> Self {
-        Self { rows: self.cols, cols: self.rows, row_stride: self.col_stride, col_stride: self.row_stride, ..self }
-    }
-}
-
-fn fits(len: usize, rows: usize, cols: usize, row_stride: usize) -> bool {
-    rows == 0 || cols == 0 || (rows - 1) * row_stride + cols <= len
+/// A row-major matrix inside a slice, its rows `row_stride` elements apart.
+pub(crate) fn matrix<T>(data: &[T], rows: usize, cols: usize, row_stride: usize) -> MatRef<'_, T> {
+    MatRef::from_row_major_slice_with_stride(data, rows, cols, row_stride)
 }
 
 /// out = (out if `accumulate`) + scale · a·b, where `out` is row-major with rows `row_stride` apart.
@@ -56,23 +40,16 @@ pub(crate) fn matmul<T: Real>(
     row_stride: usize,
     accumulate: bool,
     scale: T,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    threads: Parallelism,
+    a: MatRef<T>,
+    b: MatRef<T>,
+    cores: Cores,
 ) {
-    assert_eq!(a.cols, b.rows, "inner sizes differ");
-    assert!(fits(out.len(), a.rows, b.cols, row_stride), "the product does not fit its slice");
-    assert!(a.rows < 2 || row_stride >= b.cols, "rows of the product overlap");
-    let out = Columns(out.as_mut_ptr());
-    // SAFETY: `Matrix::new` and the assertions above keep every access, at any strides, inside the three slices; `out` is
-    // borrowed mutably, so it overlaps neither operand, and no two ranges of columns share a number.
-    let columns = |range: Range<usize>| unsafe { gemm_columns(&out, row_stride, accumulate, scale, a, b, range) };
-    let each = match threads {
-        Parallelism::Rayon(_) if a.rows * a.cols * b.cols >= WORTH_SHARING => columns_each(b.cols),
-        _ => b.cols.max(1),
-    };
-    let starts: Vec<usize> = (0..b.cols).step_by(each).collect();
-    starts.into_par_iter().for_each(|start| columns(start..b.cols.min(start + each)));
+    let (keep, columns) = (if accumulate { Accum::Add } else { Accum::Replace }, b.ncols());
+    let out = MatMut::from_column_major_slice_with_stride_mut(out, columns, a.nrows(), row_stride).transpose_mut();
+    let worth_sharing = cores == Cores::All && a.nrows() * a.ncols() * columns >= WORTH_SHARING;
+    let each = if worth_sharing { columns_each(columns) } else { columns };
+    let product = |(out, b): (MatMut<T>, MatRef<T>)| matmul::matmul(out, keep, a, b, scale, Par::Seq);
+    in_columns(out, b, each).into_par_iter().for_each(product);
 }
 
 /// So many multiplications are worth a hand-over to another core.
@@ -84,50 +61,17 @@ fn columns_each(columns: usize) -> usize {
     columns.div_ceil(rayon::current_num_threads()).next_multiple_of(VECTOR)
 }
 
-/// Where a product goes, for several cores at once.
-struct Columns<T>(*mut T);
-
-// SAFETY: every core writes to columns of its own.
-unsafe impl<T: Send> Sync for Columns<T> {}
-
-/// Some columns of out = (out if `accumulate`) + scale · a·b.
-///
-/// # Safety
-///
-/// The operands lie inside their slices; so does the product, and nothing else reads or writes these columns meanwhile.
-unsafe fn gemm_columns<T: Real>(
-    out: &Columns<T>,
-    row_stride: usize,
-    accumulate: bool,
-    scale: T,
-    a: Matrix<T>,
-    b: Matrix<T>,
-    columns: Range<usize>,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            columns.len(),
-            a.cols,
-            out.0.add(columns.start),
-            1,
-            row_stride as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr().add(columns.start * b.col_stride),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            T::one(),
-            scale,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+/// Both matrices in pieces of some columns each.
+fn in_columns<'a, T>(mut out: MatMut<'a, T>, mut b: MatRef<'a, T>, each: usize) -> Vec<(MatMut<'a, T>, MatRef<'a, T>)> {
+    let mut pieces = Vec::new();
+    while b.ncols() > each {
+        let (first, rest) = out.split_at_col_mut(each);
+        let (columns, others) = b.split_at_col(each);
+        pieces.push((first, columns));
+        (out, b) = (rest, others);
     }
+    pieces.push((out, b));
+    pieces
 }
 
 impl Real for f64 {

@@ -23,7 +23,6 @@ mod unit_length;
 mod weight;
 
 use candle_core::{DType, Tensor};
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 pub use activation::Activation;
@@ -33,6 +32,7 @@ pub use gate::Gate;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use log_probability::LogProbability;
+use matrix::Cores;
 pub(crate) use matrix::Real;
 pub use rms_norm::{HeadNorm, RmsNorm};
 pub use rope::{Pairing, Rope};
@@ -52,8 +52,8 @@ pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
 /// and there is enough to do, on a share of them on each core.
 fn shared_out<T: Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn(&[T], &mut [T]) + Sync) {
     const WORTH: usize = 1 << 15;
-    match shape.threads {
-        Parallelism::Rayon(_) if x.len() >= WORTH => {
+    match shape.cores {
+        Cores::All if x.len() >= WORTH => {
             let share = shape.rows().div_ceil(rayon::current_num_threads()) * shape.channels;
             x.par_chunks(share).zip(y.par_chunks_mut(share)).for_each(|(x, y)| work(x, y));
         }

@@ -4,9 +4,8 @@ use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 use candle_core::{Storage, StorageRef, Tensor};
-use gemm::Parallelism;
 
-use super::matrix::Real;
+use super::matrix::{Cores, Real};
 use super::{Activation, Attention, Gate, HeadNorm, LayerNorm, Linear, LogProbability, RmsNorm, Rope, UnitLength};
 use crate::model::hook::Site;
 use crate::model::rules::Rules;
@@ -38,9 +37,9 @@ impl Setting {
     /// Of no tokens yet.
     fn shape(self) -> Shape {
         let Self { key_mask, past, past_mask, positions, windows } = self;
-        let (threads, rules) = (Parallelism::Rayon(0), Rules::exact());
+        let (cores, rules) = (Cores::All, Rules::exact());
         let (examples, tokens, channels, biases) = (0, 0, 0, None);
-        Shape { examples, tokens, channels, key_mask, past, past_mask, positions, windows, rules, biases, threads }
+        Shape { examples, tokens, channels, key_mask, past, past_mask, positions, windows, rules, biases, cores }
     }
 
     /// For embeddings x `(n,t,c)`.
@@ -99,8 +98,8 @@ pub(crate) struct Shape {
     pub rules: Rules,
     /// What biases are multiplied with, where a hook wants to see that: `(n,t,1)`, one factor per token, or `(n,1,1)`.
     pub biases: Option<Tensor>,
-    /// How a matrix product may spread over cores.
-    pub threads: Parallelism,
+    /// How many cores the work may spread over.
+    pub cores: Cores,
 }
 
 impl Shape {
@@ -123,13 +122,13 @@ impl Shape {
 
     /// The same for work that has a core to itself.
     pub fn on_one_core(&self) -> Self {
-        Self { threads: Parallelism::None, ..self.clone() }
+        Self { cores: Cores::One, ..self.clone() }
     }
 
     /// The same numbers with tokens for channels and channels for tokens.
     pub fn transposed(&self) -> Self {
         let (examples, tokens, channels) = (self.examples, self.channels, self.tokens);
-        Self { examples, tokens, channels, rules: self.rules, threads: self.threads, ..Setting::default().shape() }
+        Self { examples, tokens, channels, rules: self.rules, cores: self.cores, ..Setting::default().shape() }
     }
 
     /// The place of the first token in the whole text.
