@@ -1,11 +1,12 @@
 //! The activation functions of transformers, each with its slope and its gate beside it.
 
 use candle_core::Tensor;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape};
-use super::{shared_out, simd};
+use super::stage::{Block, Rows, Shape, Tape};
+use super::{share, simd};
 use crate::model::rules::Product;
 
 /// `(n,t,c) → (n,t,c)`, element by element, under the names Hugging Face configs use.
@@ -32,14 +33,19 @@ pub enum Activation {
 }
 
 impl Block for Activation {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
-        let mut y = vec![T::zero(); x.len()];
-        shared_out(shape, &x, &mut y, |x, y| self.map(x, y, |y, at| *y = at.value));
-        Ok((y, x))
+    /// Keeps what ȳ will be multiplied with.
+    fn forward<T: Real>(&self, mut x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
+        let (mut y, each, rule) = (vec![T::zero(); x.len()], share(shape, x.len()), shape.rules.activation);
+        let pairs = x.par_chunks_mut(each).zip(y.par_chunks_mut(each));
+        match shape.keep {
+            true => pairs.for_each(|(x, y)| self.with_slopes(x, y, rule)),
+            false => pairs.for_each(|(x, y)| self.map(x, y, |_, y, at| *y = at.value)),
+        }
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        shared_out(shape, x, &mut dy, |x, g| self.pull_back(x, g, shape.rules.activation));
+    fn backward<T: Real>(&self, kept: &[Rows<T>], mut dy: Rows<T>, _: &Shape) -> candle_core::Result<Rows<T>> {
+        dy.iter_mut().zip(&kept[0]).for_each(|(g, &slope)| *g *= slope);
         Ok(dy)
     }
 
@@ -62,15 +68,6 @@ pub(super) struct At<T> {
 }
 
 impl Activation {
-    /// ȳ in `g` becomes x̄.
-    pub(super) fn pull_back<T: Real>(self, x: &[T], g: &mut [T], rule: Product) {
-        match rule {
-            Product::Exact => self.map(x, g, |g, at| *g *= at.slope),
-            Product::Frozen => self.map(x, g, |g, at| *g *= at.gate),
-            Product::Halved => self.map(x, g, |g, at| *g *= T::lit(0.5) * at.slope),
-        }
-    }
-
     /// a(x) by candle's operations.
     fn value(self, x: &Tensor) -> candle_core::Result<Tensor> {
         match self {
@@ -101,8 +98,17 @@ impl Activation {
         }
     }
 
-    /// Visits every element of `y` with the activation at x.
-    pub(super) fn map<T: Real>(self, x: &[T], y: &mut [T], visit: impl Fn(&mut T, At<T>)) {
+    /// y becomes a(x), and x what ȳ will be multiplied with.
+    pub(super) fn with_slopes<T: Real>(self, x: &mut [T], y: &mut [T], rule: Product) {
+        match rule {
+            Product::Exact => self.map(x, y, |x, y, at| (*x, *y) = (at.slope, at.value)),
+            Product::Frozen => self.map(x, y, |x, y, at| (*x, *y) = (at.gate, at.value)),
+            Product::Halved => self.map(x, y, |x, y, at| (*x, *y) = (T::lit(0.5) * at.slope, at.value)),
+        }
+    }
+
+    /// Visits every x and the y beside it with the activation at x.
+    pub(super) fn map<T: Real>(self, x: &mut [T], y: &mut [T], visit: impl Fn(&mut T, &mut T, At<T>)) {
         match self {
             Self::Gelu => each(x, y, visit, gelu),
             Self::GeluNew => each(x, y, visit, gelu_new),
@@ -116,12 +122,13 @@ impl Activation {
 
 /// The loop, compiled once per activation so that it vectorises.
 #[inline(always)]
-fn each<T: Real>(x: &[T], y: &mut [T], visit: impl Fn(&mut T, At<T>), a: impl Fn(T) -> At<T>) {
+fn each<T: Real>(x: &mut [T], y: &mut [T], visit: impl Fn(&mut T, &mut T, At<T>), a: impl Fn(T) -> At<T>) {
     simd(
         #[inline(always)]
         || {
-            for (y, &x) in y.iter_mut().zip(x) {
-                visit(y, a(x));
+            for (x, y) in x.iter_mut().zip(y) {
+                let at = a(*x);
+                visit(x, y, at);
             }
         },
     );

@@ -8,7 +8,7 @@ use faer::MatRef;
 use rayon::prelude::*;
 
 use super::matrix::{Cores, Real, matmul, matrix};
-use super::stage::{Block, Rows, Shape, View, view};
+use super::stage::{Block, Rows, Shape, Tape, View, view};
 use super::{at_least_single, greatest, simd, sum};
 use crate::model::presence::places;
 use crate::model::rules::Product;
@@ -21,8 +21,8 @@ use crate::{Error, Result};
 /// text's mask hides get no weight, and in causal attention neither do later ones. K and V begin with those of the
 /// tokens before, if there are any. A [bias](Self::biased) is added to q·Kᵀ/√d.
 ///
-/// The backward recomputes A per head rather than keep `(h,t,t)` numbers for every step: with Ā = ȳ·Vᵀ and
-/// S̄ = A∘(Ā − rowsum(A∘Ā))/√d,
+/// The backward, with Ā = ȳ·Vᵀ and S̄ = A∘(Ā − rowsum(A∘Ā))/√d (A is worked out again where a text is so long that keeping it
+/// would take much memory):
 ///
 /// q̄ = S̄·K, K̄ = S̄ᵀ·q, V̄ = Aᵀ·ȳ;
 ///
@@ -168,7 +168,7 @@ impl Attention {
             let number = row / shape.tokens * self.heads + head.q / head.d;
             head.queries().mix(&pattern[number * size..][..size], numbers, row, y, head.d);
         };
-        let y = self.shared_heads(shape, mixed)?;
+        let (y, _) = self.shared_heads(shape, mixed)?;
         Tensor::from_vec(y, (shape.examples, shape.tokens, shape.channels / self.parts() * self.heads), &Device::Cpu)
     }
 
@@ -179,21 +179,22 @@ impl Attention {
         shape.cores == Cores::All && size >= WORTH
     }
 
-    /// `(n,t,h·d)`: what `work` writes for every head, `(t,d)`, the heads shared out over the cores.
-    fn shared_heads<T: Real>(
+    /// `(n,t,h·d)`: what `work` writes for every head, `(t,d)`, the heads shared out over the cores; and what it returns for each.
+    fn shared_heads<T: Real, R: Send>(
         &self,
         shape: &Shape,
-        work: impl Fn(Head<T>, usize, &mut [T]) + Sync,
-    ) -> candle_core::Result<Rows<T>> {
+        work: impl Fn(Head<T>, usize, &mut [T]) -> R + Sync,
+    ) -> candle_core::Result<(Rows<T>, Vec<R>)> {
         let (given, d) = (&Given::of(self, shape)?, shape.channels / self.parts());
         let shape = &shape.on_one_core();
         let of_head = |number: usize| {
             let (head, row) = Head::new(self, shape, given, number);
             let (start, mut y) = (head.q, vec![T::zero(); shape.tokens * d]);
-            work(head, row, &mut y);
-            (start, y)
+            let returned = work(head, row, &mut y);
+            ((start, y), returned)
         };
-        let heads: Vec<_> = (0..shape.examples * self.heads).into_par_iter().map(of_head).collect();
+        let heads = (0..shape.examples * self.heads).into_par_iter().map(of_head);
+        let (heads, returned): (Vec<_>, Vec<R>) = heads.unzip();
         let mut all = vec![T::zero(); shape.rows() * self.heads * d];
         all.par_chunks_mut(shape.tokens * self.heads * d).zip(heads.par_chunks(self.heads)).for_each(|(all, heads)| {
             for (start, y) in heads {
@@ -202,25 +203,60 @@ impl Attention {
                 }
             }
         });
-        Ok(all)
+        Ok((all, returned))
     }
 
-    /// Room for A and Ā of as many queries as are worked on at a time.
-    fn scratch<T: Real>(&self, shape: &Shape) -> [Vec<T>; 2] {
-        let queries = if self.causal { shape.tokens.min(QUERIES) } else { shape.tokens };
-        [(); 2].map(|()| vec![T::zero(); queries * (shape.first_position() + shape.tokens)])
+    /// y = A·V of every head, and the patterns if they are to be kept.
+    fn attend<T: Real>(&self, qkv: &[T], shape: &Shape) -> candle_core::Result<(Rows<T>, Vec<Rows<T>>)> {
+        let width = shape.channels / self.parts() * self.heads;
+        let (mut y, mut pattern, mut kept) = (vec![T::zero(); shape.rows() * width], Vec::new(), Vec::new());
+        each_head::<T>(self, shape, |head, row| {
+            pattern.resize(head.scores(), T::zero());
+            head.attend(qkv, row, &mut y[row * width + head.q..], width, &mut pattern);
+            if self.keeps_patterns(shape) {
+                kept.push(std::mem::take(&mut pattern));
+            }
+        })?;
+        Ok((y, kept))
+    }
+
+    /// The same, the heads shared out over the cores.
+    fn attend_shared<T: Real>(&self, qkv: &[T], shape: &Shape) -> candle_core::Result<(Rows<T>, Vec<Rows<T>>)> {
+        let attend = |head: Head<T>, row: usize, y: &mut [T]| {
+            let head = head.without_hidden();
+            let mut pattern = vec![T::zero(); head.scores()];
+            head.attend(qkv, row, y, head.d, &mut pattern);
+            if self.keeps_patterns(shape) { pattern } else { Vec::new() }
+        };
+        let (y, patterns) = self.shared_heads(shape, attend)?;
+        Ok((y, patterns.into_iter().filter(|pattern| !pattern.is_empty()).collect()))
+    }
+
+    /// Whether every head's A is kept for the backward rather than worked out again: where it takes no more than a few times the
+    /// room of q, k and v.
+    fn keeps_patterns(&self, shape: &Shape) -> bool {
+        const TIMES: usize = 4;
+        shape.keep && self.heads * (shape.first_position() + shape.tokens) <= TIMES * shape.channels
     }
 
     /// The backward, key heads shared out over the cores: each with the queries that it serves.
-    fn shared_slopes<T: Real>(&self, qkv: &[T], dy: &[T], shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn shared_slopes<T: Real>(
+        &self,
+        qkv: &[T],
+        patterns: &[Rows<T>],
+        dy: &[T],
+        shape: &Shape,
+    ) -> candle_core::Result<Rows<T>> {
         let (given, d, served) = (&Given::of(self, shape)?, shape.channels / self.parts(), self.heads / self.kv_heads);
         let (shape, width) = (&shape.on_one_core(), (served + 2) * d);
         let of_key = |number: usize| {
             let mut out = vec![T::zero(); shape.tokens * width];
             for query in 0..served {
-                let (head, row) = Head::new(self, shape, given, number * served + query);
+                let number = number * served + query;
+                let (head, row) = Head::new(self, shape, given, number);
+                let pattern = patterns.get(number).map(Vec::as_slice);
                 let mut slopes = Slopes { out: &mut out, width, q: query * d, k: served * d, v: (served + 1) * d };
-                head.without_hidden().pull_back(qkv, dy, row, &mut self.scratch(shape), &mut slopes);
+                head.without_hidden().pull_back(qkv, dy, row, pattern, &mut slopes);
             }
             out
         };
@@ -455,22 +491,37 @@ impl<'a, T: Real> Head<'a, T> {
         (0..tokens).step_by(each).map(move |start| Queries { head: self, range: start..tokens.min(start + each) })
     }
 
-    /// y = A·V, `(t,d)` with rows `width` apart.
-    fn attend(&self, qkv: &[T], row: usize, y: &mut [T], width: usize, pattern: &mut [T]) {
+    /// How many scores its queries have.
+    fn scores(&self) -> usize {
+        self.blocks().map(|queries| queries.scores()).sum()
+    }
+
+    /// A, block by block in `pattern`, and y = A·V, `(t,d)` with rows `width` apart.
+    fn attend(&self, qkv: &[T], row: usize, y: &mut [T], width: usize, mut pattern: &mut [T]) {
         for queries in self.blocks() {
-            let pattern = &mut pattern[..queries.scores()];
-            queries.pattern(qkv, row, pattern);
-            queries.mix(pattern, qkv, row, &mut y[queries.range.start * width..], width);
+            let (block, rest) = pattern.split_at_mut(queries.scores());
+            queries.pattern(qkv, row, block);
+            queries.mix(block, qkv, row, &mut y[queries.range.start * width..], width);
+            pattern = rest;
         }
     }
 
-    /// From ȳ, adds the head's part to `slopes`.
-    fn pull_back(&self, qkv: &[T], dy: &[T], row: usize, scratch: &mut [Vec<T>; 2], slopes: &mut Slopes<T>) {
-        let [pattern, slope] = scratch;
+    /// From ȳ and, if it was kept, A, adds the head's part to `slopes`.
+    fn pull_back(&self, qkv: &[T], dy: &[T], row: usize, pattern: Option<&[T]>, slopes: &mut Slopes<T>) {
+        let (mut again, mut slope, mut start) = (Vec::new(), Vec::new(), 0);
         for queries in self.blocks() {
-            let (pattern, slope) = (&mut pattern[..queries.scores()], &mut slope[..queries.scores()]);
-            queries.pattern(qkv, row, pattern);
-            queries.pull_back(pattern, qkv, queries.output(dy, row), row, slope, slopes);
+            let size = queries.scores();
+            slope.resize(size, T::zero());
+            let block = match pattern {
+                Some(pattern) => &pattern[start..][..size],
+                None => {
+                    again.resize(size, T::zero());
+                    queries.pattern(qkv, row, &mut again);
+                    &again
+                }
+            };
+            queries.pull_back(block, qkv, queries.output(dy, row), row, &mut slope, slopes);
+            start += size;
         }
     }
 }
@@ -607,48 +658,45 @@ impl<T: Real> Queries<'_, '_, T> {
 }
 
 impl Block for Attention {
-    fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    /// Keeps q, k and v and, before them, the patterns, if there is room for them.
+    fn forward<T: Real>(&self, qkv: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         if let Some(runs) = self.runs(shape) {
             let window = |(row, run): &(usize, Shape)| {
                 let rows = qkv[row * run.channels..][..run.rows() * run.channels].to_vec();
-                Ok(self.forward(rows, run)?.0)
+                Ok(self.forward(rows, &Shape { keep: false, ..run.clone() })?.0)
             };
             let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
-            return Ok((windows.concat(), qkv));
+            return Ok((windows.concat(), vec![qkv]));
         }
-        let d = shape.channels / self.parts();
-        let width = d * self.heads;
-        if self.is_worth_sharing(shape) {
-            let attend = |head: Head<T>, row: usize, y: &mut [T]| {
-                head.without_hidden().attend(&qkv, row, y, d, &mut self.scratch(shape)[0]);
-            };
-            return Ok((self.shared_heads(shape, attend)?, qkv));
-        }
-        let ([mut scores, _], mut y) = (self.scratch(shape), vec![T::zero(); shape.rows() * width]);
-        each_head::<T>(self, shape, |head, row| {
-            head.attend(&qkv, row, &mut y[row * width + head.q..], width, &mut scores);
-        })?;
-        Ok((y, qkv))
+        let (y, patterns) = match self.is_worth_sharing(shape) {
+            true => self.attend_shared(&qkv, shape)?,
+            false => self.attend(&qkv, shape)?,
+        };
+        Ok((y, patterns.into_iter().chain([qkv]).collect()))
     }
 
-    fn backward<T: Real>(&self, qkv: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        let Some((qkv, patterns)) = kept.split_last() else {
+            candle_core::bail!("attention kept nothing to walk back by")
+        };
         if let Some(runs) = self.runs(shape) {
             let out = shape.channels / self.parts() * self.heads;
             let window = |(row, run): &(usize, Shape)| {
                 let dy = dy[row * out..][..run.rows() * out].to_vec();
-                self.backward(&qkv[row * run.channels..][..run.rows() * run.channels], dy, run)
+                self.backward(&[qkv[row * run.channels..][..run.rows() * run.channels].to_vec()], dy, run)
             };
             let windows: Vec<Rows<T>> = runs.iter().map(window).collect::<candle_core::Result<_>>()?;
             return Ok(windows.concat());
         }
         if self.is_worth_sharing(shape) {
-            return self.shared_slopes(qkv, &dy, shape);
+            return self.shared_slopes(qkv, patterns, &dy, shape);
         }
-        let (mut scratch, mut out) = (self.scratch(shape), vec![T::zero(); qkv.len()]);
+        let mut out = vec![T::zero(); qkv.len()];
+        let mut patterns = patterns.iter();
         each_head::<T>(self, shape, |head, row| {
             let (out, width) = (&mut out[row * shape.channels..], shape.channels);
             let mut slopes = Slopes { out, width, q: head.q, k: head.k, v: head.v };
-            head.pull_back(qkv, &dy, row, &mut scratch, &mut slopes);
+            head.pull_back(qkv, &dy, row, patterns.next().map(Vec::as_slice), &mut slopes);
         })?;
         Ok(out)
     }

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::attention::Attention;
 use super::matrix::Real;
-use super::stage::{Block, Rows, Setting, Shape, Stage, by_block, view, widths};
+use super::stage::{Block, Rows, Setting, Shape, Stage, Tape, by_block, view, widths};
 use crate::model::hook::{Clear, Hook, Site};
 use crate::model::rules::Rules;
 use crate::{Error, Result};
@@ -238,16 +238,9 @@ fn wants(hook: &dyn Hook, site: Site) -> bool {
 
 fn fused(stages: Arc<[Stage]>, x: &Tensor, shape: Shape) -> Result<Tensor> {
     let (into, out) = widths(&stages, shape.tokens, shape.channels)?;
+    let shape = Shape { keep: x.track_op(), ..shape };
     let parts = parts(&shape, stages.iter().any(Stage::is_packed));
-    Ok(x.contiguous()?.apply_op1(Fused {
-        stages,
-        into,
-        out,
-        shape,
-        parts,
-        keep: x.track_op(),
-        kept: OnceLock::new(),
-    })?)
+    Ok(x.contiguous()?.apply_op1(Fused { stages, into, out, shape, parts, kept: OnceLock::new() })?)
 }
 
 /// The examples shared out over the cores; with fewer examples than cores, or packed matrices, which every core would
@@ -269,7 +262,6 @@ struct Fused {
     out: usize,
     shape: Shape,
     parts: Vec<Shape>,
-    keep: bool,
     kept: OnceLock<Box<dyn Any + Send + Sync>>,
 }
 
@@ -297,7 +289,7 @@ impl Fused {
     fn run_forward<T: Real>(&self, x: &[T], layout: &Layout) -> candle_core::Result<(CpuStorage, candle_core::Shape)> {
         let x = &x[layout.start_offset()..][..layout.shape().elem_count()];
         let size = self.parts[0].rows() * self.shape.channels;
-        let run = |(shape, x): (&Shape, &[T])| forward(&self.stages, x.to_vec(), shape, self.keep);
+        let run = |(shape, x): (&Shape, &[T])| forward(&self.stages, x.to_vec(), shape);
         let done: Vec<_> =
             self.parts.par_iter().zip(x.par_chunks(size)).map(run).collect::<candle_core::Result<_>>()?;
         let (y, kept): (Vec<_>, Vec<_>) = done.into_iter().unzip();
@@ -320,40 +312,35 @@ impl Fused {
     }
 }
 
-/// What one stage's backward needs: a block's rows, or what the stages inside a residual need.
+/// What one stage's backward needs: that of a block, or of the stages inside a residual.
 enum Kept<T> {
-    Rows(Rows<T>),
+    Block(Tape<T>),
     Inner(Vec<Kept<T>>),
 }
 
 impl<T> Kept<T> {
-    fn rows(&self) -> &[T] {
+    fn block(&self) -> &[Rows<T>] {
         match self {
-            Self::Rows(rows) => rows,
+            Self::Block(tape) => tape,
             Self::Inner(_) => &[],
         }
     }
 
     fn inner(&self) -> &[Kept<T>] {
         match self {
-            Self::Rows(_) => &[],
+            Self::Block(_) => &[],
             Self::Inner(inner) => inner,
         }
     }
 }
 
-fn forward<T: Real>(
-    stages: &[Stage],
-    mut x: Rows<T>,
-    shape: &Shape,
-    keep: bool,
-) -> candle_core::Result<(Rows<T>, Vec<Kept<T>>)> {
+fn forward<T: Real>(stages: &[Stage], mut x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Vec<Kept<T>>)> {
     let mut kept = Vec::with_capacity(stages.len());
     for stage in stages {
         let shape = Shape { channels: x.len() / shape.rows(), ..shape.clone() };
-        let (y, keeps) = stage.forward(x, &shape, keep)?;
+        let (y, keeps) = stage.forward(x, &shape)?;
         x = y;
-        kept.push(if keep { keeps } else { Kept::Inner(Vec::new()) });
+        kept.push(if shape.keep { keeps } else { Kept::Inner(Vec::new()) });
     }
     Ok((x, kept))
 }
@@ -373,24 +360,24 @@ fn backward<T: Real>(
 }
 
 impl Stage {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape, keep: bool) -> candle_core::Result<(Rows<T>, Kept<T>)> {
-        by_block!(self, block => block.forward(x, shape).map(|(y, kept)| (y, Kept::Rows(kept))), {
-            Self::At(_) => Ok((x, Kept::Rows(Vec::new()))),
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Kept<T>)> {
+        by_block!(self, block => block.forward(x, shape).map(|(y, kept)| (y, Kept::Block(kept))), {
+            Self::At(_) => Ok((x, Kept::Block(Vec::new()))),
             Self::Residual(stages) => {
-                let (mut y, kept) = forward(stages, x.clone(), shape, keep)?;
+                let (mut y, kept) = forward(stages, x.clone(), shape)?;
                 add(&mut y, &x);
                 Ok((y, Kept::Inner(kept)))
             }
             Self::Transposed(stages) => {
                 let turned = shape.transposed();
-                let (y, kept) = forward(stages, transpose(&x, shape), &turned, keep)?;
+                let (y, kept) = forward(stages, transpose(&x, shape), &turned)?;
                 Ok((transpose(&y, &turned), Kept::Inner(kept)))
             }
         })
     }
 
     fn backward<T: Real>(&self, kept: &Kept<T>, dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        by_block!(self, block => block.backward(kept.rows(), dy, shape), {
+        by_block!(self, block => block.backward(kept.block(), dy, shape), {
             Self::At(_) => Ok(dy),
             Self::Residual(stages) => {
                 let mut dx = inner_backward(stages, kept, dy.clone(), shape)?;

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::Activation;
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape};
+use super::stage::{Block, Rows, Shape, Tape};
 use crate::model::rules::Product;
 use crate::{Error, Result};
 
@@ -17,30 +17,37 @@ use crate::{Error, Result};
 pub struct Gate(pub Activation);
 
 impl Block for Gate {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
-        let c = shape.channels / 2;
+    /// Keeps what ȳ will be multiplied with: u·a′(g) and a(g), side by side.
+    fn forward<T: Real>(&self, mut x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
+        let (c, rule) = (shape.channels / 2, shape.rules.activation);
         let mut y = Vec::with_capacity(shape.rows() * c);
-        for row in x.chunks_exact(2 * c) {
-            let (g, u) = row.split_at(c);
+        for row in x.chunks_exact_mut(2 * c) {
+            let (g, u) = row.split_at_mut(c);
             let start = y.len();
             y.extend_from_slice(u);
-            self.0.map(g, &mut y[start..], |y, at| *y *= at.value);
+            if !shape.keep {
+                self.0.map(g, &mut y[start..], |_, y, at| *y *= at.value);
+                continue;
+            }
+            self.0.with_slopes(g, u, rule);
+            for ((y, g), &mut a) in y[start..].iter_mut().zip(g).zip(u) {
+                (*g, *y) = (*g * *y, *y * a);
+            }
         }
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let (c, rule) = (shape.channels / 2, shape.rules.gate);
         let share = T::lit(rule.share());
-        let mut dx = vec![T::zero(); x.len()];
-        for ((row, dx), dy) in x.chunks_exact(2 * c).zip(dx.chunks_exact_mut(2 * c)).zip(dy.chunks_exact(c)) {
-            let ((g, u), (dg, du)) = (row.split_at(c), dx.split_at_mut(c));
-            if rule != Product::Frozen {
-                dg.iter_mut().zip(dy.iter().zip(u)).for_each(|(dg, (&dy, &u))| *dg = share * dy * u);
-                self.0.pull_back(g, dg, shape.rules.activation);
+        let mut dx = kept[0].clone();
+        for (dx, dy) in dx.chunks_exact_mut(2 * c).zip(dy.chunks_exact(c)) {
+            let (dg, du) = dx.split_at_mut(c);
+            match rule {
+                Product::Frozen => dg.fill(T::zero()),
+                _ => dg.iter_mut().zip(dy).for_each(|(dg, &dy)| *dg *= share * dy),
             }
-            du.iter_mut().zip(dy).for_each(|(du, &dy)| *du = share * dy);
-            self.0.map(g, du, |du, at| *du *= at.value);
+            du.iter_mut().zip(dy).for_each(|(du, &dy)| *du *= share * dy);
         }
         Ok(dx)
     }

@@ -1,10 +1,11 @@
 //! y = γ·(x − μ)/σ + β over the channels of each token.
 
 use candle_core::{D, Tensor};
+use rayon::prelude::*;
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, view};
-use super::{at_least_single, shared_out, simd, sum};
+use super::stage::{Block, Rows, Shape, Tape, view};
+use super::{at_least_single, share, simd, sum};
 use crate::model::rules::Product;
 use crate::{Error, Result};
 
@@ -41,11 +42,12 @@ impl LayerNorm {
 }
 
 impl Block for LayerNorm {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         let (weight, bias) = (view::<T>(&self.weight)?, view::<T>(&self.bias)?);
         let (weight, bias): (&[T], &[T]) = (&weight, &bias);
         let mut y = vec![T::zero(); x.len()];
-        shared_out(shape, &x, &mut y, |x, y| {
+        let each = share(shape, x.len());
+        x.par_chunks(each).zip(y.par_chunks_mut(each)).for_each(|(x, y)| {
             simd(
                 #[inline(always)]
                 || {
@@ -55,13 +57,14 @@ impl Block for LayerNorm {
                 },
             );
         });
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let (weight, rule) = (view::<T>(&self.weight)?, shape.rules.norm);
         let weight: &[T] = &weight;
-        shared_out(shape, x, &mut dy, |x, dy| {
+        let (x, each) = (&kept[0], share(shape, dy.len()));
+        x.par_chunks(each).zip(dy.par_chunks_mut(each)).for_each(|(x, dy)| {
             simd(
                 #[inline(always)]
                 || {
@@ -101,14 +104,14 @@ fn normalise<T: Real>(x: &[T], y: &mut [T], weight: &[T], bias: &[T], eps: T) {
 /// ȳ in `g` becomes x̄, for one token.
 #[inline(always)]
 fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T, rule: Product) {
-    let (c, share) = (T::lit(x.len() as f64), T::lit(rule.share()));
+    let (c, share, x) = (T::lit(x.len() as f64), T::lit(rule.share()), &x[..g.len()]);
     let (mean, inverse) = moments(x, eps);
     g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= share * w);
-    let mean_g = sum(x.len(), |i| g[i]) / c;
+    let mean_g = sum(g.len(), |i| g[i]) / c;
     if rule == Product::Frozen {
         return g.iter_mut().for_each(|g| *g = (*g - mean_g) * inverse);
     }
-    let mean_gx = sum(x.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
+    let mean_gx = sum(g.len(), |i| g[i] * (x[i] - mean) * inverse) / c;
     for (i, g) in g.iter_mut().enumerate() {
         *g = (*g - mean_g - (x[i] - mean) * inverse * mean_gx) * inverse;
     }

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::matrix::{Real, matmul, matrix};
-use super::stage::{Block, Rows, Shape, view};
+use super::stage::{Block, Rows, Shape, Tape, view};
 use super::weight::Weight;
 use crate::{Error, Result};
 
@@ -114,7 +114,7 @@ fn biases(parts: &[Linear]) -> Result<Option<Tensor>> {
 }
 
 impl Block for Linear {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         let mut y = match &self.bias {
             Some(bias) => view::<T>(bias)?.repeat(shape.rows()),
             None => vec![T::zero(); shape.rows() * self.to],
@@ -129,7 +129,7 @@ impl Block for Linear {
         Ok((y, Vec::new()))
     }
 
-    fn backward<T: Real>(&self, _: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, _: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let mut dx = vec![T::zero(); shape.rows() * self.from];
         let (first, mut start) = (zeros_ahead(&dy, self.to), 0);
         for weight in &self.weights {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use candle_core::{D, Tensor};
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape};
+use super::stage::{Block, Rows, Shape, Tape};
 use super::{at_least_single, greatest, simd, sum};
 use crate::{Error, Result};
 
@@ -25,7 +25,7 @@ impl LogProbability {
 }
 
 impl Block for LogProbability {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         if shape.tokens != self.ids.len() {
             candle_core::bail!(
                 "log-probabilities of {} tokens are asked for at {} places",
@@ -35,10 +35,11 @@ impl Block for LogProbability {
         }
         let of = |(logits, &id): (&[T], &u32)| logits[id as usize] - log_sum_exp(logits);
         let y = x.chunks_exact(shape.channels).zip(self.ids.iter().cycle()).map(of).collect();
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        let x = &kept[0];
         let mut dx = vec![T::zero(); x.len()];
         let rows = x.chunks_exact(shape.channels).zip(dx.chunks_exact_mut(shape.channels));
         for (((logits, dx), &id), &dy) in rows.zip(self.ids.iter().cycle()).zip(&dy) {

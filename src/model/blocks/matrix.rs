@@ -110,13 +110,15 @@ impl Real for f32 {
     /// up to e⁸⁸, where it stays; 0 below e⁻⁸⁷.
     #[inline(always)]
     fn fast_exp(self) -> f32 {
-        const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding and subtracting it rounds to an integer
+        const ROUND: f32 = 12_582_912.0; // 1.5·2²³: adding it rounds to an integer, which then stands in the lowest bits
+        const ONE: u32 = 0x3f80_0000;
         let x = self.clamp(-87.3, 88.0);
-        let n = (x * std::f32::consts::LOG2_E + ROUND) - ROUND;
+        let shifted = x * std::f32::consts::LOG2_E + ROUND;
+        let n = shifted - ROUND;
         let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
         let p = 1.987_569_1e-4f32;
         let p = ((((p * r + 1.398_2e-3) * r + 8.333_452e-3) * r + 4.166_579_6e-2) * r + 1.666_666_5e-1) * r + 0.5;
-        let two_to_n = f32::from_bits((((n as i32) + 127) << 23) as u32);
+        let two_to_n = f32::from_bits((shifted.to_bits() << 23).wrapping_add(ONE));
         if self < -87.3 { 0.0 } else { (p * r * r + r + 1.0) * two_to_n }
     }
 

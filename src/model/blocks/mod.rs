@@ -23,7 +23,6 @@ mod unit_length;
 mod weight;
 
 use candle_core::{DType, Tensor};
-use rayon::prelude::*;
 
 pub use activation::Activation;
 pub use attention::Attention;
@@ -48,16 +47,15 @@ pub(crate) fn simd<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
-/// Does work on rows of x and the rows of y that belong to them: on all at once, or, where every core serves the same example
-/// and there is enough to do, on a share of them on each core.
-fn shared_out<T: Real>(shape: &stage::Shape, x: &[T], y: &mut [T], work: impl Fn(&[T], &mut [T]) + Sync) {
+/// How many of so many numbers one core works on: all, or, where every core serves the same example and there is enough to do, a
+/// share of the rows.
+fn share(shape: &stage::Shape, numbers: usize) -> usize {
     const WORTH: usize = 1 << 15;
     match shape.cores {
-        Cores::All if x.len() >= WORTH => {
-            let share = shape.rows().div_ceil(rayon::current_num_threads()) * shape.channels;
-            x.par_chunks(share).zip(y.par_chunks_mut(share)).for_each(|(x, y)| work(x, y));
+        Cores::All if numbers >= WORTH => {
+            shape.rows().div_ceil(rayon::current_num_threads()) * (numbers / shape.rows())
         }
-        _ => work(x, y),
+        _ => numbers.max(1),
     }
 }
 

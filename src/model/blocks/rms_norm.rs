@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape, view};
+use super::stage::{Block, Rows, Shape, Tape, view};
 use super::{at_least_single, simd, sum};
 use crate::model::rules::Product;
 use crate::{Error, Result};
@@ -35,7 +35,7 @@ impl RmsNorm {
 }
 
 impl Block for RmsNorm {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         let weight = view::<T>(&self.weight)?;
         let mut y = vec![T::zero(); x.len()];
         simd(
@@ -46,15 +46,15 @@ impl Block for RmsNorm {
                 }
             },
         );
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let weight = view::<T>(&self.weight)?;
         simd(
             #[inline(always)]
             || {
-                for (x, g) in x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
+                for (x, g) in kept[0].chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels)) {
                     pull_back(x, g, &weight, T::lit(self.eps), shape.rules.norm);
                 }
             },
@@ -123,15 +123,15 @@ impl HeadNorm {
 }
 
 impl Block for HeadNorm {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         let mut y = x.clone();
         self.each_head(&x, &mut y, shape.channels, |x, y, weight, eps| normalise(x, y, weight, eps))?;
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, kept: &[Rows<T>], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         let rule = shape.rules.norm;
-        self.each_head(x, &mut dy, shape.channels, |x, g, weight, eps| pull_back(x, g, weight, eps, rule))?;
+        self.each_head(&kept[0], &mut dy, shape.channels, |x, g, weight, eps| pull_back(x, g, weight, eps, rule))?;
         Ok(dy)
     }
 
@@ -164,12 +164,12 @@ fn normalise<T: Real>(x: &[T], y: &mut [T], weight: &[T], eps: T) {
 /// ȳ in `g` becomes x̄, for one token.
 #[inline(always)]
 fn pull_back<T: Real>(x: &[T], g: &mut [T], weight: &[T], eps: T, rule: Product) {
-    let (inverse, share) = (inverse_size(x, eps), T::lit(rule.share()));
+    let (inverse, share, x) = (inverse_size(x, eps), T::lit(rule.share()), &x[..g.len()]);
     g.iter_mut().zip(weight).for_each(|(g, &w)| *g *= share * w);
     if rule == Product::Frozen {
         return g.iter_mut().for_each(|g| *g *= inverse);
     }
-    let mean_gx = sum(x.len(), |i| g[i] * x[i] * inverse) / T::lit(x.len() as f64);
+    let mean_gx = sum(g.len(), |i| g[i] * x[i] * inverse) / T::lit(x.len() as f64);
     for (i, g) in g.iter_mut().enumerate() {
         *g = (*g - x[i] * inverse * mean_gx) * inverse;
     }

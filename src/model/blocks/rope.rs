@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::matrix::Real;
-use super::stage::{Block, Position, Rows, Shape};
+use super::stage::{Block, Position, Rows, Shape, Tape};
 use crate::{Error, Result};
 
 /// `(n,t,(h+2k)·d) → (n,t,(h+2k)·d)`: the queries and keys of the packed projections turned, values as they are
@@ -182,12 +182,12 @@ impl Stretch {
 }
 
 impl Block for Rope {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         self.fits(shape)?;
         Ok((self.turn(x, shape, T::one()), Vec::new()))
     }
 
-    fn backward<T: Real>(&self, _: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+    fn backward<T: Real>(&self, _: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
         Ok(self.turn(dy, shape, -T::one()))
     }
 

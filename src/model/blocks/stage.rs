@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// Row-major numbers: `examples · tokens` rows of `channels`.
 pub(crate) type Rows<T> = Vec<T>;
 
+/// What a block's backward needs.
+pub(crate) type Tape<T> = Vec<Rows<T>>;
+
 /// Where a token stands: in a text, the same number on every axis; in a picture, its row and its column on axes of their own.
 pub type Position = [u32; 3];
 
@@ -39,7 +42,20 @@ impl Setting {
         let Self { key_mask, past, past_mask, positions, windows } = self;
         let (cores, rules) = (Cores::All, Rules::exact());
         let (examples, tokens, channels, biases) = (0, 0, 0, None);
-        Shape { examples, tokens, channels, key_mask, past, past_mask, positions, windows, rules, biases, cores }
+        Shape {
+            examples,
+            tokens,
+            channels,
+            key_mask,
+            past,
+            past_mask,
+            positions,
+            windows,
+            rules,
+            biases,
+            cores,
+            keep: false,
+        }
     }
 
     /// For embeddings x `(n,t,c)`.
@@ -100,6 +116,8 @@ pub(crate) struct Shape {
     pub biases: Option<Tensor>,
     /// How many cores the work may spread over.
     pub cores: Cores,
+    /// Whether a walk back may follow.
+    pub keep: bool,
 }
 
 impl Shape {
@@ -128,7 +146,8 @@ impl Shape {
     /// The same numbers with tokens for channels and channels for tokens.
     pub fn transposed(&self) -> Self {
         let (examples, tokens, channels) = (self.examples, self.channels, self.tokens);
-        Self { examples, tokens, channels, rules: self.rules, cores: self.cores, ..Setting::default().shape() }
+        let (rules, cores, keep) = (self.rules, self.cores, self.keep);
+        Self { examples, tokens, channels, rules, cores, keep, ..Setting::default().shape() }
     }
 
     /// The place of the first token in the whole text.
@@ -137,13 +156,13 @@ impl Shape {
     }
 }
 
-/// One differentiable step. `forward` also returns what `backward` needs: its own input, or nothing.
+/// One differentiable step. `forward` also returns what `backward` needs, which may be less where none will follow.
 pub(crate) trait Block {
     /// x → (y, what to keep).
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)>;
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)>;
 
     /// (kept, ȳ) → x̄. `shape` is that of x.
-    fn backward<T: Real>(&self, kept: &[T], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>>;
+    fn backward<T: Real>(&self, kept: &[Rows<T>], dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>>;
 
     /// The same y, from candle's differentiable operations.
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor>;

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::matrix::Real;
-use super::stage::{Block, Rows, Shape};
+use super::stage::{Block, Rows, Shape, Tape};
 use super::sum;
 use crate::model::rules::Product;
 
@@ -16,17 +16,17 @@ use crate::model::rules::Product;
 pub struct UnitLength;
 
 impl Block for UnitLength {
-    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Rows<T>)> {
+    fn forward<T: Real>(&self, x: Rows<T>, shape: &Shape) -> candle_core::Result<(Rows<T>, Tape<T>)> {
         let mut y = x.clone();
         for row in y.chunks_exact_mut(shape.channels) {
             let inverse = inverse_length(row);
             row.iter_mut().for_each(|y| *y *= inverse);
         }
-        Ok((y, x))
+        Ok((y, vec![x]))
     }
 
-    fn backward<T: Real>(&self, x: &[T], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
-        let rows = x.chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels));
+    fn backward<T: Real>(&self, kept: &[Rows<T>], mut dy: Rows<T>, shape: &Shape) -> candle_core::Result<Rows<T>> {
+        let rows = kept[0].chunks_exact(shape.channels).zip(dy.chunks_exact_mut(shape.channels));
         rows.for_each(|(x, g)| pull_back(x, g, shape.rules.length));
         Ok(dy)
     }
