@@ -754,3 +754,20 @@ fn shared_heads_walk_back_as_single_ones() -> Result<()> {
     }
     Ok(())
 }
+
+/// A text longer than causal attention works on at a time, its patterns kept and worked out again, heads shared out and not.
+#[test]
+fn long_texts_are_worked_on_in_pieces() -> Result<()> {
+    const TOKENS: usize = 300;
+    for (d, examples) in [(4, 1), (4, 3), (40, 1), (40, 3)] {
+        let (past, x) = (random(&[1, 5, 8 * d], 90)?, random(&[examples, TOKENS, 8 * d], 91)?);
+        let causal = vec![Stage::Attention(Attention::causal(4, 2)?, Site::Pattern(0))];
+        for rules in [Rules::exact(), Rules::libragrad()] {
+            let chain = Chain::new(causal.clone()).under(rules);
+            let in_pieces = grad_at(|x| read_out(&chain.forward_in(x, after(&past), &mut Clear)?), &x)?;
+            let whole = grad_at(|x| read_out(&chain.composed_in(x, after(&past))?), &x)?;
+            assert!(largest_difference(&in_pieces, &whole)? < 1e-12, "heads {d} wide, {examples} examples");
+        }
+    }
+    Ok(())
+}

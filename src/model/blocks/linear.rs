@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use super::frozen::product;
 use super::matrix::{Real, matmul, matrix};
 use super::stage::{Block, Rows, Shape, Tape, view};
 use super::weight::Weight;
@@ -147,8 +148,8 @@ impl Block for Linear {
     }
 
     fn composed(&self, x: &Tensor, _: &Shape) -> candle_core::Result<Tensor> {
-        let product = |weight: &Weight| x.broadcast_matmul(&weight.dense()?.t()?);
-        let parts: Vec<Tensor> = self.weights.iter().map(product).collect::<candle_core::Result<_>>()?;
+        let parts: Vec<Tensor> =
+            self.weights.iter().map(|weight| product(x, weight)).collect::<candle_core::Result<_>>()?;
         let y = Tensor::cat(&parts, 2)?;
         match &self.bias {
             Some(bias) => y.broadcast_add(bias),

@@ -11,6 +11,7 @@
 mod activation;
 mod attention;
 mod chain;
+mod frozen;
 mod gate;
 mod layer_norm;
 mod linear;
