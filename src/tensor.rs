@@ -48,5 +48,5 @@ pub(crate) fn floating(x: &Tensor) -> Result<()> {
 
 /// The precision to add up in: `f64` where the device has it.
 pub(crate) fn wide(x: &Tensor) -> DType {
-    if x.device().is_metal() { x.dtype() } else { DType::F64 }
+    if x.device().is_metal() { DType::F32 } else { DType::F64 }
 }

@@ -327,35 +327,53 @@ impl Attention {
 
     /// What to add to scores, `(n or 1,1,t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
     fn hidden(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
-        if shape.key_mask.is_none() && shape.past_mask.is_none() && !self.causal && !self.has_windows(shape) {
+        let hidden = [self.later(like, shape)?, self.of_other_windows(like, shape)?, masked(like, shape)?];
+        let Some(hidden) = hidden.into_iter().flatten().map(Ok).reduce(|a, b| a?.broadcast_maximum(&b?)).transpose()?
+        else {
             return Ok(None);
-        }
-        let (t, keys) = (shape.tokens, shape.first_position() + shape.tokens);
-        let examples = if shape.past_mask.is_some() { shape.examples } else { 1 };
-        let windows = if self.has_windows(shape) { window_of_each(shape) } else { vec![0; keys] };
-        let hide = |place: usize| {
-            let (example, query, key) = (place / (t * keys), place / keys % t, place % keys);
-            let seen = self.sees(shape, example, query, key) && windows[query] == windows[key];
-            if seen { 0.0 } else { f64::NEG_INFINITY }
         };
-        let hide: Vec<f64> = (0..examples * t * keys).map(hide).collect();
-        let hide = Tensor::from_vec(hide, (examples, 1, t, keys), &Device::Cpu)?;
-        hide.to_dtype(like.dtype())?.to_device(like.device()).map(Some)
+        let (nothing, dtype) = (hidden.zeros_like()?.to_dtype(like.dtype())?, like.dtype());
+        let never = Tensor::full(f32::NEG_INFINITY, hidden.shape(), like.device())?.to_dtype(dtype)?;
+        hidden.where_cond(&never, &nothing).map(Some)
     }
 
-    /// Whether a token of this pass may attend to a key, counted from the beginning of the past.
-    fn sees(&self, shape: &Shape, example: usize, query: usize, key: usize) -> bool {
-        let past = shape.first_position();
-        let in_time = !self.causal || key <= past + query;
-        let mask = if key < past { shape.past_seen(example) } else { shape.key_mask.as_deref() };
-        in_time && mask.is_none_or(|mask| mask[if key < past { key } else { key - past }])
+    /// 1 where a key comes after the query, `(1,1,t,p+t)`, in causal attention.
+    fn later(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+        let (past, keys) = (shape.first_position() as u32, (shape.first_position() + shape.tokens) as u32);
+        let along = |from: u32| Tensor::arange(from, keys, like.device());
+        let later = |()| along(0)?.reshape((1, 1, 1, ()))?.broadcast_gt(&along(past)?.reshape((1, 1, (), 1))?);
+        self.causal.then_some(()).map(later).transpose()
+    }
+
+    /// 1 where a key is in another window than the query, `(1,1,t,t)`.
+    fn of_other_windows(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+        let apart = |()| {
+            let number = Tensor::new(window_of_each(shape), like.device())?;
+            number.reshape((1, 1, 1, ()))?.broadcast_ne(&number.reshape((1, 1, (), 1))?)
+        };
+        self.has_windows(shape).then_some(()).map(apart).transpose()
     }
 }
 
+/// 1 where a mask hides a key, `(n or 1,1,1,p+t)`.
+fn masked(like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+    if shape.key_mask.is_none() && shape.past_mask.is_none() {
+        return Ok(None);
+    }
+    let examples = if shape.past_mask.is_some() { shape.examples } else { 1 };
+    let of_example = |example: usize| {
+        let past = shape.past_seen(example).map_or(vec![true; shape.first_position()], <[bool]>::to_vec);
+        let now = shape.key_mask.as_deref().map_or(vec![true; shape.tokens], <[bool]>::to_vec);
+        [past, now].concat()
+    };
+    let hidden: Vec<u8> = (0..examples).flat_map(of_example).map(|seen| u8::from(!seen)).collect();
+    Tensor::from_vec(hidden, (examples, 1, 1, shape.first_position() + shape.tokens), like.device()).map(Some)
+}
+
 /// The number of the window that each token is in.
-fn window_of_each(shape: &Shape) -> Vec<usize> {
+fn window_of_each(shape: &Shape) -> Vec<u32> {
     let windows = shape.windows.iter().flat_map(|windows| windows.iter().enumerate());
-    windows.flat_map(|(number, &tokens)| std::iter::repeat_n(number, tokens)).collect()
+    windows.flat_map(|(number, &tokens)| std::iter::repeat_n(number as u32, tokens)).collect()
 }
 
 /// One head of one example: where its numbers lie, and of what size they are.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::matrix::Real;
 use super::stage::{Block, Position, Rows, Shape, Tape};
+use crate::tensor::wide;
 use crate::{Error, Result};
 
 /// `(n,t,(h+2k)·d) → (n,t,(h+2k)·d)`: the queries and keys of the packed projections turned, values as they are
@@ -131,6 +132,27 @@ impl Rope {
         Some(((0..shape.tokens).map(length).collect(), stretch.queries))
     }
 
+    /// Of the channels of a head, in x's place: the angle of each token's, `(t,d)`; −1 for the first of a pair and 1 for the second,
+    /// `(d,)`; and the number of the other one, `(d,)`.
+    fn of_channels(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<(Tensor, Tensor, Tensor)> {
+        let d = 2 * self.frequencies.len();
+        let (mut theta, mut axis, mut sign, mut partner) = (vec![0.0; d], vec![0u32; d], vec![1.0; d], vec![0u32; d]);
+        let slower = self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()));
+        for (i, (frequency, along)) in self.frequencies.iter().zip(&self.axes).enumerate() {
+            let (a, b) = self.pair(i);
+            (partner[a], partner[b], sign[a]) = (b as u32, a as u32, -1.0);
+            for channel in [a, b] {
+                (theta[channel], axis[channel]) = (frequency * slower.powi(i as i32), *along as u32);
+            }
+        }
+        let places: Vec<u32> = (0..shape.tokens).flat_map(|token| self.position(shape, token)).collect();
+        let places = Tensor::from_vec(places, (shape.tokens, 3), x.device())?
+            .to_dtype(wide(x))?
+            .index_select(&Tensor::new(axis, x.device())?, 1)?;
+        let numbers = |values: Vec<f64>| Tensor::new(values, &Device::Cpu)?.to_dtype(wide(x))?.to_device(x.device());
+        Ok((places.broadcast_mul(&numbers(theta)?)?, numbers(sign)?, Tensor::new(partner, x.device())?))
+    }
+
     /// The channels of pair i of a head.
     fn pair(&self, i: usize) -> (usize, usize) {
         match self.pairing {
@@ -191,42 +213,25 @@ impl Block for Rope {
         Ok(self.turn(dy, shape, -T::one()))
     }
 
-    /// The pairs as a matrix: y = x·cos + (x with each pair (a, b) made (−b, a))·sin, the latter by a lookup of channels.
+    /// y = x·cos + (x with each pair (a, b) made (−b, a))·sin, the latter by a lookup of channels.
     fn composed(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<Tensor> {
         self.fits(shape)?;
-        let (half, width) = (self.frequencies.len(), 2 * self.heads * self.frequencies.len());
-        let angles = self.angles::<f64>(shape);
-        let (mut cos, mut sin) = (vec![0f64; shape.tokens * 2 * half], vec![0f64; shape.tokens * 2 * half]);
-        let mut partner = vec![0u32; width];
-        for i in 0..half {
-            let (a, b) = self.pair(i);
-            for m in 0..shape.tokens {
-                let (c, s) = angles[m * half + i];
-                (cos[m * 2 * half + a], cos[m * 2 * half + b]) = (c, c);
-                (sin[m * 2 * half + a], sin[m * 2 * half + b]) = (-s, s);
-            }
-            for head in (0..width).step_by(2 * half) {
-                (partner[head + a], partner[head + b]) = ((head + b) as u32, (head + a) as u32);
-            }
-        }
-        let table = |values: Vec<f64>| {
-            let one = Tensor::from_vec(values, (shape.tokens, 2 * half), &Device::Cpu)?;
-            one.repeat((1, self.heads))?.to_dtype(x.dtype())?.to_device(x.device())
-        };
-        let turning = x.narrow(2, 0, width)?;
-        let swapped = turning.contiguous()?.index_select(&Tensor::new(partner, x.device())?, 2)?;
-        let turned = (turning.broadcast_mul(&table(cos)?)? + swapped.broadcast_mul(&table(sin)?)?)?;
+        let (d, (n, t, channels)) = (2 * self.frequencies.len(), x.dims3()?);
+        let width = self.heads * d;
+        let (angles, signs, partners) = self.of_channels(x, shape)?;
+        let table = |values: Tensor| values.to_dtype(x.dtype())?.reshape((1, t, 1, d));
+        let heads = x.narrow(2, 0, width)?.contiguous()?.reshape((n, t, self.heads, d))?;
+        let (cos, sin) = (table(angles.cos()?)?, table(angles.sin()?.broadcast_mul(&signs)?)?);
+        let turned = (heads.broadcast_mul(&cos)? + heads.index_select(&partners, 3)?.broadcast_mul(&sin)?)?;
         let turned = match self.lengths::<f64>(shape) {
             Some((lengths, queries)) => {
-                let lengths = Tensor::from_vec(lengths, (shape.tokens, 1), &Device::Cpu)?;
-                let lengths = lengths.to_dtype(x.dtype())?.to_device(x.device())?;
-                let wide = 2 * half * queries;
-                let longer = turned.narrow(2, 0, wide)?.broadcast_mul(&lengths)?;
-                Tensor::cat(&[longer, turned.narrow(2, wide, width - wide)?], 2)?
+                let lengths = Tensor::from_vec(lengths, (t, 1, 1), &Device::Cpu)?.to_dtype(x.dtype())?;
+                let longer = turned.narrow(2, 0, queries)?.broadcast_mul(&lengths.to_device(x.device())?)?;
+                Tensor::cat(&[longer, turned.narrow(2, queries, self.heads - queries)?], 2)?
             }
             None => turned,
         };
-        Tensor::cat(&[turned, x.narrow(2, width, shape.channels - width)?], 2)
+        Tensor::cat(&[turned.flatten_from(2)?, x.narrow(2, width, channels - width)?], 2)
     }
 
     fn width(&self, channels: usize) -> Result<usize> {

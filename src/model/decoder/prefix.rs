@@ -221,7 +221,7 @@ impl CausalLm {
 }
 
 /// So many variants are computed at a time on a CPU, from where the first of them differs.
-const TOGETHER: usize = 4;
+const TOGETHER: usize = 8;
 
 /// For each variant, how many tokens it shares at its beginning with the last one.
 fn shared_beginnings(x: &Tensor) -> Result<Vec<usize>> {
