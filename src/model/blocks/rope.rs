@@ -6,6 +6,7 @@ use candle_core::{Device, Tensor};
 use serde::Deserialize;
 
 use super::matrix::Real;
+use super::simd;
 use super::stage::{Block, Position, Rows, Shape, Tape};
 use crate::tensor::wide;
 use crate::{Error, Result};
@@ -111,18 +112,23 @@ impl Rope {
         self.places.as_ref().or(shape.positions.as_ref()).map_or(in_a_row, |positions| positions[token])
     }
 
-    /// (cos, sin) of token m and pair i at `m·d/2 + i`, for the tokens of a pass.
-    fn angles<T: Real>(&self, shape: &Shape) -> Vec<(T, T)> {
-        let slower = self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()));
-        let turn = |token: usize| {
-            let position = self.position(shape, token);
-            let pairs = self.frequencies.iter().zip(&self.axes).enumerate();
-            pairs.map(move |(i, (theta, &axis))| {
+    /// For every token of a pass, the cosines of all pairs and then their sines, these times `sign`.
+    fn angles<T: Real>(&self, shape: &Shape, sign: T) -> Vec<T> {
+        let (half, slower) = (self.frequencies.len(), self.slower(shape));
+        let mut angles = vec![T::zero(); shape.tokens * 2 * half];
+        for (token, row) in angles.chunks_exact_mut(2 * half).enumerate() {
+            let (position, (cosines, sines)) = (self.position(shape, token), row.split_at_mut(half));
+            for (i, (theta, &axis)) in self.frequencies.iter().zip(&self.axes).enumerate() {
                 let (sin, cos) = (f64::from(position[axis]) * theta * slower.powi(i as i32)).sin_cos();
-                (T::lit(cos), T::lit(sin))
-            })
-        };
-        (0..shape.tokens).flat_map(turn).collect()
+                (cosines[i], sines[i]) = (T::lit(cos), sign * T::lit(sin));
+            }
+        }
+        angles
+    }
+
+    /// What each pair's frequency is multiplied with once more than that of the pair before.
+    fn slower(&self, shape: &Shape) -> f64 {
+        self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()))
     }
 
     /// What the queries of a token are multiplied with; nothing, if every query is left as it is.
@@ -137,7 +143,7 @@ impl Rope {
     fn of_channels(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<(Tensor, Tensor, Tensor)> {
         let d = 2 * self.frequencies.len();
         let (mut theta, mut axis, mut sign, mut partner) = (vec![0.0; d], vec![0u32; d], vec![1.0; d], vec![0u32; d]);
-        let slower = self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()));
+        let slower = self.slower(shape);
         for (i, (frequency, along)) in self.frequencies.iter().zip(&self.axes).enumerate() {
             let (a, b) = self.pair(i);
             (partner[a], partner[b], sign[a]) = (b as u32, a as u32, -1.0);
@@ -163,15 +169,13 @@ impl Rope {
 
     /// Turns every query and key head, forwards or, with `sign` −1, back.
     fn turn<T: Real>(&self, mut x: Rows<T>, shape: &Shape, sign: T) -> Rows<T> {
-        let (half, angles) = (self.frequencies.len(), self.angles::<T>(shape));
+        let (half, angles) = (self.frequencies.len(), self.angles::<T>(shape, sign));
         for example in x.chunks_exact_mut(shape.tokens * shape.channels) {
-            for (row, angles) in example.chunks_exact_mut(shape.channels).zip(angles.chunks_exact(half)) {
-                for head in row.chunks_exact_mut(2 * half).take(self.heads) {
-                    for (i, &(cos, sin)) in angles.iter().enumerate() {
-                        let (a, b) = self.pair(i);
-                        let (x, y, sin) = (head[a], head[b], sign * sin);
-                        (head[a], head[b]) = (x * cos - y * sin, y * cos + x * sin);
-                    }
+            for (row, angles) in example.chunks_exact_mut(shape.channels).zip(angles.chunks_exact(2 * half)) {
+                let heads = row.chunks_exact_mut(2 * half).take(self.heads);
+                match self.pairing {
+                    Pairing::Halves => turn_halves(heads, angles),
+                    Pairing::Neighbours => turn_neighbours(heads, angles),
                 }
             }
         }
@@ -186,6 +190,32 @@ impl Rope {
             for (row, &length) in example.chunks_exact_mut(shape.channels).zip(&lengths) {
                 row[..queries * 2 * self.frequencies.len()].iter_mut().for_each(|q| *q *= length);
             }
+        }
+    }
+}
+
+/// Channel i with channel i + d/2, in every head of a token.
+fn turn_halves<'a, T: Real>(heads: impl Iterator<Item = &'a mut [T]>, angles: &[T]) {
+    let (cos, sin) = angles.split_at(angles.len() / 2);
+    simd(
+        #[inline(always)]
+        || {
+            for head in heads {
+                let (a, b) = head.split_at_mut(cos.len());
+                for (((a, b), &cos), &sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        },
+    );
+}
+
+/// Channel 2i with channel 2i + 1.
+fn turn_neighbours<'a, T: Real>(heads: impl Iterator<Item = &'a mut [T]>, angles: &[T]) {
+    let (cos, sin) = angles.split_at(angles.len() / 2);
+    for head in heads {
+        for ((pair, &cos), &sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
+            (pair[0], pair[1]) = (pair[0] * cos - pair[1] * sin, pair[1] * cos + pair[0] * sin);
         }
     }
 }
