@@ -108,7 +108,12 @@ mod tests {
 
     #[test]
     fn names_are_understood_or_refused() -> Result<()> {
-        let right = [("cpu", None), ("cuda", Some(("cuda", 0))), ("cuda:3", Some(("cuda", 3))), ("metal:0", Some(("metal", 0)))];
+        let right = [
+            ("cpu", None),
+            ("cuda", Some(("cuda", 0))),
+            ("cuda:3", Some(("cuda", 3))),
+            ("metal:0", Some(("metal", 0))),
+        ];
         for (name, meant) in right {
             assert_eq!(understood(name)?, meant, "{name}");
         }
