@@ -6,7 +6,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::tensor::{finite, floating, numbers};
+use crate::tensor::{all_finite, finite, floating, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: (n,…) → (n,)`, `(n,…) → (n,…)`: ∇f at every row. Of several outputs, `(n,o)`, it is the gradient of their sum.
@@ -83,7 +83,7 @@ fn forward(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<(Var, Te
 /// The gradient of Σy at x.
 fn back(y: &Tensor, x: &Var) -> Result<Tensor> {
     let gradient = y.sum_all()?.backward()?.remove(x).ok_or(Error::GraphCut)?.detach();
-    finite("the gradient", &numbers(&gradient)?)?;
+    all_finite("the gradient", &gradient)?;
     Ok(gradient)
 }
 

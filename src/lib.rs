@@ -56,6 +56,7 @@ mod bootstrap;
 mod causal_rollout;
 pub mod check;
 mod context_cite;
+mod device;
 mod error;
 pub mod faithfulness;
 mod full_grad;
@@ -98,6 +99,7 @@ pub use context_cite::{
     context_prompt, draw_masks, find_planted, fit_context_surrogate, hierarchical_context_cite, log_prob_drop,
     span_logit, token_log_odds, verify,
 };
+pub use device::device;
 pub use error::{Error, Result};
 pub use full_grad::{full_grad, full_grad_plus, full_grad_plus_normalised, skip_plus};
 pub use grad::{grad_at, grad_check, jacobian_at};
@@ -137,7 +139,7 @@ pub mod prelude {
         Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, LayerGradients, Lime, Masks, Noise, Output,
         Passes, Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target, ablate,
         attcat, attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout,
-        context_prompt, convergence, draw_masks, embedding_sensitivity, feature_ablation, find_planted,
+        context_prompt, convergence, device, draw_masks, embedding_sensitivity, feature_ablation, find_planted,
         fit_context_surrogate, full_grad, full_grad_plus, full_grad_plus_normalised, gae, gae_normalised, grad_at,
         grad_cam_plus, grad_check, grad_eclip, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,
         hires_cam, integrated_gradients, interpolate, jacobian_at, kernel_shap, layer_gradients, le_grad, lime,

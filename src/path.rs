@@ -154,7 +154,7 @@ pub fn riemann_sum(grads: &Tensor, weights: &[f64]) -> Result<Tensor> {
 
 /// Numbers as a `(n,)` tensor of the device and precision of another.
 fn row(values: &[f64], like: &Tensor) -> Result<Tensor> {
-    Ok(Tensor::new(values, &Device::Cpu)?.to_device(like.device())?.to_dtype(like.dtype())?)
+    Ok(Tensor::new(values, &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
 }
 
 /// The baseline must be a point of the input's space: of its shape, and of its precision.
@@ -165,6 +165,9 @@ pub(crate) fn same_space(input: &Tensor, baseline: &Tensor) -> Result<()> {
         true if wanted != got => Err(Error::argument(format!(
             "the baseline holds {got:?} numbers, the input {wanted:?}: use `baseline.to_dtype(x.dtype())`"
         ))),
+        true if input.device().location() != baseline.device().location() => Err(Error::argument(
+            "the baseline and the input live on different devices: use `baseline.to_device(x.device())`",
+        )),
         true => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
 //! What every method that reads attention asks of it: maps of one size, whose rows are distributions over keys.
 
 use candle_core::{D, DType, Device, Tensor, WithDType};
-use rayon::prelude::*;
 
 use crate::model::blocks::{Real, simd, sum, view};
+use crate::tensor::of_each;
 use crate::{Error, Result};
 
 /// How far from one a row may sum, in half precision.
@@ -47,8 +47,15 @@ fn surveyed(attention: &[Tensor]) -> Result<(Vec<Tensor>, Vec<Survey>)> {
         }
     }
     let maps: Vec<_> = attention.iter().map(at_least_single).collect::<Result<_>>()?;
-    let seen = maps.par_iter().enumerate().map(|(layer, map)| Survey::of(layer, map)).collect::<Result<_>>()?;
-    Ok((maps, seen))
+    let seen = of_each(&maps, Survey::of)?;
+    match seen.iter().enumerate().find_map(|(layer, seen)| Some((layer, seen.trouble()?))) {
+        None => Ok((maps, seen)),
+        Some((layer, found)) => Err(Error::argument(format!(
+            "the attention of layer {layer} is no pattern: {found}. A pattern is softmax(q·kᵀ/√d), a row per query, and \
+             each row sums to one, as a model's `attention` yields it; scores before the softmax, gradients and transposed \
+             maps are no patterns"
+        ))),
+    }
 }
 
 /// The numbers in a precision that can add them up: `f32` for the half precisions, their own otherwise.
@@ -73,22 +80,18 @@ struct Survey {
 
 impl Survey {
     /// Errors if a row is not a distribution.
-    fn of(layer: usize, map: &Tensor) -> Result<Self> {
+    fn of(map: &Tensor) -> Result<Self> {
         let (t, flat) = (map.dim(D::Minus1)?, map.flatten_all()?.to_device(&Device::Cpu)?);
-        let seen = match flat.dtype() {
+        Ok(match flat.dtype() {
             DType::F64 => Self::of_rows(&view::<f64>(&flat)?, t),
             _ => Self::of_rows(&view::<f32>(&flat)?, t),
-        };
-        let found = match seen {
-            Self { sum: Some(sum), .. } => format!("a row sums to {sum:.3}"),
-            Self { negative: Some(weight), .. } => format!("it holds the weight {weight:.3}"),
-            _ => return Ok(seen),
-        };
-        Err(Error::argument(format!(
-            "the attention of layer {layer} is no pattern: {found}. A pattern is softmax(q·kᵀ/√d), a row per query, and \
-             each row sums to one, as a model's `attention` yields it; scores before the softmax, gradients and transposed \
-             maps are no patterns"
-        )))
+        })
+    }
+
+    /// Why this is no pattern, if it is none.
+    fn trouble(&self) -> Option<String> {
+        let sum = self.sum.map(|sum| format!("a row sums to {sum:.3}"));
+        sum.or_else(|| self.negative.map(|weight| format!("it holds the weight {weight:.3}")))
     }
 
     fn of_rows<T: Real>(weights: &[T], t: usize) -> Self {

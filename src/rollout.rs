@@ -3,9 +3,9 @@
 //! Abnar & Zuidema, *Quantifying Attention Flow in Transformers*, 2020, arXiv 2005.00928, eq. 1.
 
 use candle_core::{D, DType, Device, Tensor};
-use rayon::prelude::*;
 
 use crate::patterns::{bidirectional, no_layers};
+use crate::tensor::of_each;
 use crate::{Error, Result};
 
 /// How a layer's heads become one map.
@@ -35,7 +35,7 @@ impl HeadFusion {
 /// one number at a time.
 pub(crate) fn mean(maps: &Tensor) -> Result<Tensor> {
     let (b, h, t, keys) = maps.dims4()?;
-    let weights = Tensor::full(1.0 / h as f64, (b, 1, h), maps.device())?.to_dtype(maps.dtype())?;
+    let weights = (Tensor::ones((b, 1, h), maps.dtype(), maps.device())? / h as f64)?;
     Ok(weights.matmul(&maps.contiguous()?.reshape((b, h, t * keys))?)?.reshape((b, t, keys))?)
 }
 
@@ -65,7 +65,7 @@ impl Rollout {
 
     /// The same, fused.
     pub(crate) fn fused(&self, maps: &[Tensor]) -> Result<Vec<Tensor>> {
-        self.layers(maps)?.par_iter().map(|map| self.fuse(map)).collect()
+        of_each(self.layers(maps)?, |map| self.fuse(map))
     }
 
     /// `(b,h,t,t) → (b,t,t)`: one map of all heads, without what is negative (which only gradients bring) and without its
@@ -187,7 +187,7 @@ pub(crate) fn mixing(attention: &[Tensor], options: &Rollout) -> Result<Vec<Tens
 
 /// Ã of these layers, whichever they are.
 pub(crate) fn mixed(maps: &[Tensor], options: &Rollout) -> Result<Vec<Tensor>> {
-    maps.par_iter().map(|map| with_residual(&options.fuse(map)?)).collect()
+    of_each(maps, |map| with_residual(&options.fuse(map)?))
 }
 
 /// The products of the lowest, the two lowest, … layers, later ones on the left.
@@ -227,7 +227,7 @@ fn discard(maps: &Tensor, share: f64) -> Result<Tensor> {
     if count == 0 {
         return Ok(maps.clone());
     }
-    let mut rows = maps.reshape((b, t * t))?.to_dtype(DType::F64)?.to_device(&Device::Cpu)?.to_vec2::<f64>()?;
+    let mut rows = maps.reshape((b, t * t))?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec2::<f64>()?;
     for row in &mut rows {
         let mut order: Vec<usize> = (0..row.len()).collect();
         order.sort_by(|&i, &j| row[i].total_cmp(&row[j]));

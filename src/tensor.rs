@@ -1,12 +1,29 @@
 //! What every room needs of a tensor: its numbers, whether they are finite, whether they are real.
 
 use candle_core::{D, DType, Device, Tensor};
+use rayon::prelude::*;
 
 use crate::{Error, Result};
 
 /// The values as `f64`, whatever the tensor's shape, device and precision.
 pub(crate) fn numbers(x: &Tensor) -> Result<Vec<f64>> {
     Ok(x.detach().flatten_all()?.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.to_vec1()?)
+}
+
+/// Errors if a number of a tensor is NaN or infinite, which is found out where the tensor is: only of finite numbers, Σ x·0 is 0.
+pub(crate) fn all_finite(what: &str, x: &Tensor) -> Result<()> {
+    match numbers(&(x.detach() * 0.0)?.sum_all()?)?[..] {
+        [0.0] => Ok(()),
+        _ => finite(what, &numbers(x)?),
+    }
+}
+
+/// f of every tensor, in their order: on the CPU by all cores, elsewhere from the thread that asks.
+pub(crate) fn of_each<T: Send>(tensors: &[Tensor], f: impl Fn(&Tensor) -> Result<T> + Send + Sync) -> Result<Vec<T>> {
+    match tensors.iter().all(|x| x.device().is_cpu()) {
+        true => tensors.par_iter().map(f).collect(),
+        false => tensors.iter().map(f).collect(),
+    }
 }
 
 /// `(…,h,w) → (…,y,x)`: each column times `rows`, `(y,h)`, and each row times `columns`, `(x,w)`.
@@ -17,7 +34,8 @@ pub(crate) fn along_rows_and_columns(map: &Tensor, rows: Vec<f64>, columns: Vec<
 
 /// `(…,a) → (…,b)`: the last axis times `weights`, `(b,a)`.
 fn along_last(x: &Tensor, weights: Vec<f64>) -> Result<Tensor> {
-    let weights = Tensor::from_vec(weights, ((), x.dim(D::Minus1)?), x.device())?.to_dtype(x.dtype())?;
+    let weights = Tensor::from_vec(weights, ((), x.dim(D::Minus1)?), &Device::Cpu)?;
+    let weights = weights.to_dtype(x.dtype())?.to_device(x.device())?;
     Ok(x.contiguous()?.broadcast_matmul(&weights.t()?)?)
 }
 

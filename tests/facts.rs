@@ -17,7 +17,7 @@ const TABLE: [(&str, [[f64; 2]; 2]); 5] = [
 
 /// What one method says about the first token of every decided span, over words.
 fn explain(method: &str, llm: &CausalLm, prompt: &Text, said: &Continuation, first: &[u32]) -> Result<Attribution> {
-    let first = Tensor::new(first, &Device::Cpu)?;
+    let first = Tensor::new(first, &device()?)?;
     let f = |x: &Tensor| Ok(llm.log_probs(said, x)?.index_select(&first, 1)?);
     let (x, blank) = (llm.embed(prompt)?, llm.baseline(prompt, &Baseline::id(0))?);
     let words = Parts::words(prompt)?;

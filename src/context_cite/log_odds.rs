@@ -4,7 +4,8 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use rayon::prelude::*;
 
 use crate::model::blocks::{Real, greatest, simd, sum, view};
-use crate::tensor::finite;
+use crate::patterns::at_least_single;
+use crate::tensor::{all_finite, finite, numbers, wide};
 use crate::{Error, Result};
 
 /// Logits `(n,o,v)` and o token ids → each token's log-odds at its place, `(n,o)`, in `f64`; exponentials in the precision of the
@@ -30,12 +31,31 @@ pub fn token_log_odds(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= v) {
         return Err(Error::out_of_range("token id", id as usize, v));
     }
-    let rows = logits.detach().to_device(&Device::Cpu)?.contiguous()?;
-    let odds = match rows.dtype() {
-        DType::F64 => of_rows::<f64>(&rows, v, ids)?,
-        _ => of_rows::<f32>(&rows.to_dtype(DType::F32)?, v, ids)?,
+    let rows = at_least_single(logits)?.contiguous()?;
+    let odds = match (rows.device().is_cpu(), rows.dtype()) {
+        (false, _) => composed(&rows, ids)?,
+        (true, DType::F64) => of_rows::<f64>(&rows, v, ids)?,
+        (true, _) => of_rows::<f32>(&rows, v, ids)?,
     };
     Ok(Tensor::from_vec(odds, (n, ids.len()), &Device::Cpu)?)
+}
+
+/// The same from candle's operations, where the logits are: to bring all of a vocabulary's home would take longer than the model.
+/// One example at a time, for what lies between is as large as the logits.
+fn composed(logits: &Tensor, ids: &[u32]) -> Result<Vec<f64>> {
+    all_finite("a logit", logits)?;
+    let (n, o, v) = logits.dims3()?;
+    let ids = Tensor::new(ids, logits.device())?.unsqueeze(1)?;
+    let said = Tensor::arange(0u32, v as u32, logits.device())?.broadcast_as((o, v))?.eq(&ids.broadcast_as((o, v))?)?;
+    let hidden = Tensor::full(f32::NEG_INFINITY, (o, v), logits.device())?.to_dtype(logits.dtype())?;
+    let odds = |row: usize| {
+        let row = logits.get(row)?;
+        let others = said.where_cond(&hidden, &row)?;
+        let top = others.max_keepdim(1)?;
+        let rest = others.broadcast_sub(&top)?.exp()?.to_dtype(wide(&row))?.sum_keepdim(1)?.log()?;
+        numbers(&((row.gather(&ids, 1)? - top)?.to_dtype(rest.dtype())? - rest)?)
+    };
+    Ok((0..n).map(odds).collect::<Result<Vec<_>>>()?.concat())
 }
 
 /// Rows of v logits, those of each id in turn.
@@ -91,4 +111,25 @@ pub fn span_logit(log_odds: &[f64]) -> Result<f64> {
 /// Log-odds x → −ln p = ln(1 + exp(−x)).
 pub(super) fn surprise(x: f64) -> f64 {
     if x > 0.0 { (-x).exp().ln_1p() } else { x.exp().ln_1p() - x }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_roads_meet() -> Result<()> {
+        let (n, ids, v) = (3, [4u32, 0, 510, 77], 511);
+        let logit = |i: usize| 30.0 * (i as f64 * 0.37).sin() + (i % 13) as f64;
+        let logits = Tensor::from_iter((0..n * ids.len() * v).map(logit), &Device::Cpu)?.reshape((n, ids.len(), v))?;
+        for (dtype, tolerance) in [(DType::F64, 1e-12), (DType::F32, 1e-5)] {
+            let logits = logits.to_dtype(dtype)?;
+            let (kernels, composed) = (numbers(&token_log_odds(&logits, &ids)?)?, composed(&logits, &ids)?);
+            let gap = kernels.iter().zip(&composed).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(gap < tolerance, "{dtype:?}: {gap:e}");
+        }
+        let infinite = Tensor::full(f64::NAN, (1, 1, 2), &Device::Cpu)?;
+        assert!(composed(&infinite, &[0]).is_err_and(|error| error.to_string().contains("a logit is not finite")));
+        Ok(())
+    }
 }

@@ -13,7 +13,7 @@ use super::hub::HubModel;
 use super::pytorch::Pytorch;
 use super::text::Tokenizer;
 use super::weights::{Shuffle, Weights};
-use crate::{Error, Result, zoo};
+use crate::{Error, Result, device, zoo};
 
 /// How to load a model.
 #[derive(Clone, Debug)]
@@ -22,8 +22,9 @@ pub struct Load {
     pub revision: Option<String>,
     /// The precision of the weights in memory, whatever the file's: `F32` for work, `F64` for proofs.
     pub dtype: DType,
-    /// Where the weights live.
-    pub device: Device,
+    /// Where the weights live, and with them what the model reads; [`device()`] if `None`: the CPU, or what
+    /// `PELLUCID_DEVICE` names. Of a GPU, open it once and with a stream that all threads share, `Device::new_cuda_with_stream`.
+    pub device: Option<Device>,
     /// Where a model reads pictures of any size: at most so many pixels, if fewer than its own limit. Memory and time of the vision
     /// tower grow with their square.
     pub most_pixels: Option<usize>,
@@ -34,7 +35,7 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { revision: None, dtype: DType::F32, device: Device::Cpu, most_pixels: None, shuffled: None }
+        Self { revision: None, dtype: DType::F32, device: None, most_pixels: None, shuffled: None }
     }
 }
 
@@ -63,6 +64,7 @@ pub struct Checkpoint {
     name: String,
     files: Files,
     load: Load,
+    device: Device,
 }
 
 enum Files {
@@ -77,9 +79,10 @@ impl Checkpoint {
     /// Finds a model, in this order: `"pellucid/…"` embedded in the crate; a folder; `$PELLUCID_MODELS/NAME`; the hub's
     /// local cache; the hub. A name that ends in `.gguf` is a file: on disk, or `ORGANISATION/NAME/FILE.gguf` on the hub.
     ///
-    /// Errors: an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are read, no
+    /// Errors: those of [`device()`]; an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are read, no
     /// network.
     pub fn open(source: &str, load: &Load) -> Result<Self> {
+        let device = load.device.clone().map_or_else(device, Ok)?;
         let files = if let Some(name) = source.strip_prefix("pellucid/") {
             Files::Embedded(zoo::files(name)?)
         } else if source.ends_with(".gguf") {
@@ -93,7 +96,7 @@ impl Checkpoint {
         } else {
             Files::Hub(Box::new(HubModel::new(source, load.revision.as_deref())?))
         };
-        Ok(Self { name: source.into(), files, load: load.clone() })
+        Ok(Self { name: source.into(), files, load: load.clone(), device })
     }
 
     /// The name it was asked for by.
@@ -117,6 +120,11 @@ impl Checkpoint {
             Files::Gguf(_, folder) | Files::Folder(folder) => Ok(Some(folder.join(name)).filter(|path| path.is_file())),
             Files::Hub(model) => model.file(name),
         }
+    }
+
+    /// Where the weights go.
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
     /// At most so many pixels of a picture, if a limit was asked for.
@@ -274,7 +282,7 @@ impl Checkpoint {
     fn packed(&self, gguf: &Gguf) -> Result<Weights> {
         match self.load.shuffled {
             Some(_) => Err(Error::argument("packed weights cannot be shuffled: load the model from safetensors")),
-            None => Ok(Weights::packed(gguf.clone(), self.load.dtype, self.load.device.clone())),
+            None => Ok(Weights::packed(gguf.clone(), self.load.dtype, self.device.clone())),
         }
     }
 
@@ -282,7 +290,7 @@ impl Checkpoint {
     fn embedded(&self) -> Result<Weights> {
         let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
         let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
-        let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), self.load.dtype, &self.load.device)?;
+        let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), self.load.dtype, &self.device)?;
         Ok(Weights::new(builder, names, self.place(SINGLE)))
     }
 
@@ -294,8 +302,8 @@ impl Checkpoint {
         let why = "nor model.safetensors, nor pytorch_model.bin, nor that one's index. Weights in other formats can be \
                    converted with transformers: `model.save_pretrained(folder)`";
         let files = self.whole_or_shards(&[PYTORCH], PYTORCH_INDEX)?.ok_or_else(|| self.lacks(INDEX, why))?;
-        let Load { dtype, device, .. } = &self.load;
-        Ok(Weights::pytorch(Pytorch::open(files)?, self.place(PYTORCH), *dtype, device.clone()))
+        let (pytorch, place) = (Pytorch::open(files)?, self.place(PYTORCH));
+        Ok(Weights::pytorch(pytorch, place, self.load.dtype, self.device.clone()))
     }
 
     /// Those of one or several safetensors files.
@@ -306,7 +314,7 @@ impl Checkpoint {
         }
         // SAFETY: the files are mapped read-only while tensors are copied out of them; like every reader of mapped
         // weights, this relies on nobody rewriting them meanwhile.
-        let builder = unsafe { VarBuilder::from_mmaped_safetensors(files, self.load.dtype, &self.load.device) };
+        let builder = unsafe { VarBuilder::from_mmaped_safetensors(files, self.load.dtype, &self.device) };
         let builder = builder.map_err(|error| broken_weights(self.place(SINGLE), error))?;
         Ok(Weights::new(builder, names, self.place(SINGLE)))
     }

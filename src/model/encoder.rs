@@ -153,8 +153,11 @@ impl Encoder {
 
     /// Every layer's attention pattern, `L × (n,h,t,t)`. What the last block makes of its own is not worked out.
     pub fn attention(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Vec<Tensor>> {
-        // Seen layer by layer, the network is many short pieces of work, which rayon hands over fastest from a thread of its own.
-        rayon::scope(|_| self.patterns(x, mask))
+        match x.device().is_cpu() {
+            // Seen layer by layer, the network is many short pieces of work, which rayon hands over fastest from a thread of its own.
+            true => rayon::scope(|_| self.patterns(x, mask)),
+            false => self.patterns(x, mask),
+        }
     }
 
     fn patterns(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Vec<Tensor>> {

@@ -62,8 +62,10 @@ impl Image {
             return Err(Error::shape("the pixels", "(3, h, w)", pixels.dims()));
         };
         finite("a pixel", &numbers(pixels)?)?;
-        let bytes = (pixels.detach().to_dtype(DType::F64)?.clamp(0.0, 1.0)? * 255.0)?.round()?.to_dtype(DType::U8)?;
-        let bytes = bytes.permute((1, 2, 0))?.flatten_all()?.to_device(&Device::Cpu)?.to_vec1::<u8>()?;
+        let bytes = (pixels.detach().to_device(&Device::Cpu)?.to_dtype(DType::F64)?.clamp(0.0, 1.0)? * 255.0)?
+            .round()?
+            .to_dtype(DType::U8)?;
+        let bytes = bytes.permute((1, 2, 0))?.flatten_all()?.to_vec1::<u8>()?;
         let picture = RgbImage::from_raw(width as u32, height as u32, bytes);
         Self::of(picture.ok_or_else(|| Error::shape("the pixels", "(3, h, w)", pixels.dims()))?)
     }

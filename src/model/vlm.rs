@@ -140,7 +140,7 @@ impl Vlm {
         let config = Config::of(&checkpoint)?;
         let config = if kind == "qwen" { config } else { config.seeing() };
         let (llm, number) = (CausalLm::of(&checkpoint, kind, config, names)?, NEXT.fetch_add(1, Ordering::Relaxed));
-        Ok(Self(Arc::new(Parts { number, llm, eyes, dtype: load.dtype, device: load.device.clone() })))
+        Ok(Self(Arc::new(Parts { number, llm, eyes, dtype: load.dtype, device: checkpoint.device().clone() })))
     }
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by

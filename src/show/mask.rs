@@ -45,7 +45,11 @@ pub fn red_mask(pixels: &Tensor, map: &Tensor, threshold: f64) -> Result<Tensor>
     if map.rank() != 2 || pixels.dims() != [&[3], map.dims()].concat() {
         return Err(Error::shape("the picture", format!("(3, h, w), with the map's {:?}", map.dims()), pixels.dims()));
     }
-    let mask = min_max(map)?.to_dtype(DType::F64)?.gt(threshold)?.to_dtype(pixels.dtype())?;
+    let mask = min_max(&map.to_device(&Device::Cpu)?)?
+        .to_dtype(DType::F64)?
+        .gt(threshold)?
+        .to_dtype(pixels.dtype())?
+        .to_device(pixels.device())?;
     let red = pixels.get(0)?;
     let red = (&red + (mask * ((1.0 - &red)? * 0.5)?)?)?;
     Ok(Tensor::cat(&[red.unsqueeze(0)?, pixels.narrow(D::Minus(3), 1, 2)?], 0)?)

@@ -125,7 +125,7 @@ pub fn pixels(run: &Run) -> Fallible<Got> {
     let processor = seer.vision().patches().processor();
     same_normalisation(run, processor)?;
     let (target, x) = (Target::Logit(run.count("target")?), seer.vision().pixels(&run.picture()?)?);
-    let std = Tensor::new(&processor.normalisation().1, &Device::Cpu)?.reshape((3, 1, 1))?.to_dtype(x.dtype())?;
+    let std = Tensor::new(&processor.normalisation().1, x.device())?.reshape((3, 1, 1))?.to_dtype(x.dtype())?;
     let gradient = grad_at(|x| target.of(&seer.logits(x)?), &x.unsqueeze(0)?)?.squeeze(0)?;
     let relevance = (processor.normalise(&x)? * gradient.broadcast_mul(&std)?)?.to_dtype(DType::F64)?;
     let x = x.unsqueeze(0)?;
@@ -160,7 +160,7 @@ struct Added {
 
 impl Added {
     fn of(run: &Run) -> Fallible<Self> {
-        let weights = safetensors::load(run.folder()?.join("model.safetensors"), &Device::Cpu)?;
+        let weights = safetensors::load(run.folder()?.join("model.safetensors"), &device()?)?;
         let find = |ends: &[&str]| {
             let named = weights.iter().find(|(name, _)| ends.iter().any(|end| name.ends_with(end)));
             named.map(|(_, weight)| weight.to_dtype(DType::F64)).transpose()

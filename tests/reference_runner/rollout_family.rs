@@ -290,7 +290,7 @@ fn position_alone(path: &str) -> Fallible<Value> {
     let (depth, t) = size.strip_prefix('L').and_then(|size| size.split_once("_N")).ok_or_else(|| unknown(path))?;
     let (depth, t): (usize, usize) = (depth.parse()?, t.parse()?);
     let map: Vec<f64> = (0..t * t).map(|n| if n % t <= n / t { 1.0 / (n / t + 1) as f64 } else { 0.0 }).collect();
-    let map = Tensor::from_vec(map, (1, 1, t, t), &Device::Cpu)?;
+    let map = Tensor::from_vec(map, (1, 1, t, t), &device()?)?;
     let rolled = causal_rollout(&vec![map; depth], &Rollout::default())?;
     let null = rolled.null.get(t - 1)?.to_vec1::<f64>()?;
     match field {
@@ -308,7 +308,7 @@ fn law_gap(law: &str, maps: &[Tensor]) -> Fallible<f64> {
     let uniform = |n: usize, depth: usize| serde_json::json!({"N": n, "L": depth, "diag": null, "off": null});
     match law {
         "identity attention -> rollout = I for any depth" => {
-            let identity = Tensor::eye(t, DType::F64, &Device::Cpu)?.reshape((1, 1, t, t))?;
+            let identity = Tensor::eye(t, DType::F64, maps[0].device())?.reshape((1, 1, t, t))?;
             gap(&rollout(&vec![identity.clone(); 7], &plain)?, &identity.squeeze(1)?)
         }
         "uniform attention (1/N), L layers: Rollout = (1-2^-L)/N * ones + 2^-L * I" => uniform_gap(&uniform(t, 6)),
@@ -318,14 +318,14 @@ fn law_gap(law: &str, maps: &[Tensor]) -> Fallible<f64> {
             gap(&sums, &sums.ones_like()?)
         }
         "level-1 rollout = level-1 flow = 0.5A+0.5I (before flow row normalisation: equal already)" => {
-            let identity = Tensor::eye(t, DType::F64, &Device::Cpu)?;
+            let identity = Tensor::eye(t, DType::F64, maps[0].device())?;
             let mixed = (maps[0].mean(1)?.broadcast_add(&identity)? * 0.5)?;
             let first = &maps[..1];
             Ok(gap(&rollout(first, &plain)?, &mixed)?.max(gap(&attention_flow(first, &plain)?, &mixed)?))
         }
         "permuting patches permutes rows and columns of the rollout" => {
             let order: Vec<u32> = std::iter::once(0).chain((1..t as u32).rev()).collect();
-            let order = Tensor::new(order, &Device::Cpu)?;
+            let order = Tensor::new(order, maps[0].device())?;
             let permuted = |map: &Tensor, axis: usize| map.index_select(&order, axis)?.index_select(&order, axis + 1);
             let maps: Vec<_> = maps.iter().map(|map| permuted(map, 2)).collect::<Result<_, _>>()?;
             gap(&rollout(&maps, &plain)?, &permuted(&rolled, 1)?)
@@ -336,7 +336,7 @@ fn law_gap(law: &str, maps: &[Tensor]) -> Fallible<f64> {
         "GAE update equals product of (I+cam)" => {
             let gradients: Vec<_> =
                 maps.iter().map(|map| (map.sin()? - 0.2)?.affine(3.0, 0.1)).collect::<Result<_, _>>()?;
-            let identity = Tensor::eye(t, DType::F64, &Device::Cpu)?.unsqueeze(0)?;
+            let identity = Tensor::eye(t, DType::F64, maps[0].device())?.unsqueeze(0)?;
             let mut relevance = identity.clone();
             for (map, gradient) in maps.iter().zip(&gradients) {
                 relevance = (&relevance + (map * gradient)?.relu()?.mean(1)?.matmul(&relevance)?)?;
@@ -351,7 +351,7 @@ fn law_gap(law: &str, maps: &[Tensor]) -> Fallible<f64> {
 fn uniform_gap(example: &Json) -> Fallible<f64> {
     let size = |name: &str| Ok::<_, String>(example[name].as_u64().ok_or(format!("no size `{name}`"))? as usize);
     let (n, depth) = (size("N")?, size("L")?);
-    let map = Tensor::full(1.0 / n as f64, (1, 1, n, n), &Device::Cpu)?;
+    let map = Tensor::full(1.0 / n as f64, (1, 1, n, n), &device()?)?;
     let rolled = rollout(&vec![map; depth], &Rollout::default())?.squeeze(0)?.to_vec2::<f64>()?;
     let kept = 0.5f64.powi(depth as i32);
     let off = (1.0 - kept) / n as f64;

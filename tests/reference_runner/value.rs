@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
+use pellucid::device;
 use serde_json::Value as Json;
 
 use super::Fallible;
@@ -90,7 +91,7 @@ impl Value {
     pub fn tensor(&self, dtype: DType) -> Fallible<Tensor> {
         match self {
             Self::Numbers(shape, numbers) => {
-                Ok(Tensor::from_slice(numbers, shape.as_slice(), &Device::Cpu)?.to_dtype(dtype)?)
+                Ok(Tensor::from_slice(numbers, shape.as_slice(), &device()?)?.to_dtype(dtype)?)
             }
             Self::Words(_) => Err("words where a tensor is expected".into()),
         }

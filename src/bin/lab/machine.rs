@@ -4,10 +4,14 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, bail};
 
+use crate::device::{self, Device};
+
 /// The versions everything is built with; a step is repeated when they change.
 pub struct Machine {
     pub rustc: String,
     pub python: String,
+    /// What notebooks compute on.
+    pub device: Device,
 }
 
 const RUST: (u32, u32) = (1, 95);
@@ -22,13 +26,14 @@ const RUST_HELP: &str = "Rust 1.95 or newer: `rustup update stable`, or install 
 const PYTHON_HELP: &str =
     "Python 3.10 or newer with its `venv` module: `sudo apt install python3-venv`, or your system's equivalent";
 
-/// Looks for all three, so that one error names everything that is missing.
+/// Looks for all three, so that one error names everything that is missing, and for a GPU.
 pub fn look() -> Result<Machine> {
     if cfg!(not(unix)) {
         bail!("`cargo lab` runs on Linux and macOS; on Windows, use it inside WSL 2");
     }
+    let device = device::choose()?;
     match (rustc(), output("cc", &["--version"]), python()) {
-        (Some(rustc), Some(_), Some(python)) => Ok(Machine { rustc, python }),
+        (Some(rustc), Some(_), Some(python)) => Ok(Machine { rustc, python, device }),
         (rustc, cc, python) => bail!(
             "this machine still needs\n{}",
             [missing(rustc, RUST_HELP), missing(cc, CC_HELP), missing(python, PYTHON_HELP),].concat()

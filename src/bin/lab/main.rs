@@ -1,10 +1,11 @@
 //! `cargo lab`: the course on your machine.
 //!
 //! Everything it installs goes into the folder `.lab` of the checkout: JupyterLab, the Rust kernel, and pellucid compiled
-//! for that kernel. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and [`warm`] are its steps; [`register`]
+//! for that kernel, on the [`device`] that the machine has. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and [`warm`] are its steps; [`register`]
 //! tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
 
 mod chapters;
+mod device;
 mod jupyter;
 mod kernel;
 mod machine;
@@ -42,6 +43,8 @@ enum Task {
     },
     /// Install what is missing and stop there
     Prepare,
+    /// Say what notebooks compute on, and why
+    Device,
     /// Execute chapters in the Rust kernel; the first cell that fails ends it
     Run {
         /// Chapters (`01` is enough for 01_integrated_gradients) or Markdown files; all chapters when none is named
@@ -71,14 +74,15 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<()> {
     let lab = Lab::here()?;
-    if let Task::Kernel { connection_file } = task {
-        return pool::become_kernel(&lab, &connection_file);
+    match task {
+        Task::Kernel { connection_file } => return pool::become_kernel(&lab, &connection_file),
+        Task::Device => println!("{}", device::choose()?),
+        _ => steps::prepare(&lab)?,
     }
-    steps::prepare(&lab)?;
     match task {
         Task::Open { jupyter } => jupyter::open(&lab, &jupyter),
         Task::Run { names } => chapters::run(&lab, &names, false),
         Task::Build { names } => chapters::run(&lab, &names, true),
-        Task::Prepare | Task::Kernel { .. } => Ok(()),
+        Task::Prepare | Task::Device | Task::Kernel { .. } => Ok(()),
     }
 }

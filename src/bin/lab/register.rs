@@ -6,6 +6,7 @@ use std::thread::available_parallelism;
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
+use crate::device::Device;
 use crate::jupyter::FOLDERS;
 use crate::place::{self, Lab};
 
@@ -18,10 +19,10 @@ const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
                       glibc.malloc.top_pad=268435456";
 
 /// Costs nothing, so it is done at every start and is never out of date.
-pub fn register(lab: &Lab) -> Result<()> {
+pub fn register(lab: &Lab, device: &Device) -> Result<()> {
     place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
     place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
-    place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab)))?;
+    place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab, device)))?;
     for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/config"]) {
         fs::create_dir_all(lab.at(folder))?;
     }
@@ -41,19 +42,19 @@ fn quiet() -> Value {
     json!({"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}})
 }
 
-fn spec(lab: &Lab) -> Value {
+fn spec(lab: &Lab, device: &Device) -> Value {
     json!({
         "argv": [lab.at("bin/lab"), "kernel", "{connection_file}"],
         "display_name": "Rust (pellucid)",
         "language": "rust",
         "interrupt_mode": "message",
-        "env": environment(lab),
+        "env": environment(lab, device),
     })
 }
 
 /// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
 /// by itself where one is on the path.
-fn environment(lab: &Lab) -> Map<String, Value> {
+fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     let threads = available_parallelism().map_or(1, usize::from).to_string();
     let mut variables = Map::new();
     let mut set = |name: &str, value: String| variables.insert(name.to_owned(), value.into());
@@ -62,6 +63,9 @@ fn environment(lab: &Lab) -> Map<String, Value> {
     set("CANDLE_NUM_THREADS", "1".into());
     set("EVCXR_CONFIG_DIR", lab.at("evcxr/config").display().to_string());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
+    for (name, value) in device.environment() {
+        set(name, value);
+    }
     if cfg!(target_os = "linux") {
         set("GLIBC_TUNABLES", MALLOC.into());
     }

@@ -45,7 +45,7 @@ const STEPS: [Step; 5] = [
     },
     Step {
         what: "pellucid, compiled for the kernel",
-        costs: "3-6 minutes, 600 MB, and the same again for every notebook that is open at once",
+        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more), and the room again for every notebook that is open at once",
         is_done: warm::is_warm,
         make: warm::warm,
     },
@@ -54,13 +54,14 @@ const STEPS: [Step; 5] = [
 /// Makes whatever is missing; on a ready machine it only looks.
 pub fn prepare(lab: &Lab) -> Result<()> {
     let machine = machine::look()?;
+    eprintln!("{}", machine.device);
     let _one_at_a_time = alone(lab)?;
     let missing: Vec<&Step> = STEPS.iter().filter(|step| !(step.is_done)(lab, &machine)).collect();
     announce(&missing);
     for step in missing {
         (step.make)(lab, &machine)?;
     }
-    register(lab)
+    register(lab, &machine.device)
 }
 
 /// Says what is going to happen before anything does.

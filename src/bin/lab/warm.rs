@@ -24,7 +24,7 @@ pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
         place::write(&toolchain, &machine.rustc)?;
     }
     place::remove(&folder.join("stamp"))?;
-    register(lab)?;
+    register(lab, &machine.device)?;
     place::write(&folder.join("Cargo.lock"), &lab.read("Cargo.lock")?)?; // the versions the crate is tested with
     place::write(&lab.at("set_up.md"), SET_UP)?;
     let set_up = [lab.at("set_up.md")];
@@ -35,5 +35,6 @@ pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
 /// Sources are not part of the recipe: cargo sees by itself that they changed, and rebuilds only them.
 fn recipe(lab: &Lab, machine: &Machine) -> Result<String> {
     let (lock, prelude) = (lab.read("Cargo.lock")?, lab.read("notebooks/prelude/Cargo.toml")?);
-    Ok(format!("{}\n{}\n{EVCXR}\n{SET_UP}\n{prelude}\n{lock}", lab.home.display(), machine.rustc))
+    let (home, rustc, toolkit) = (lab.home.display(), &machine.rustc, &machine.device.toolkit);
+    Ok(format!("{home}\n{rustc}\n{EVCXR}\n{SET_UP}\n{prelude}\n{toolkit:?}\n{lock}"))
 }

@@ -57,7 +57,7 @@ impl Dummy {
 
     /// The embeddings of token ids, `(t,c)`.
     pub fn embed(&self, ids: &[u32]) -> Result<Tensor> {
-        Ok(self.words.index_select(&Tensor::new(ids, &Device::Cpu)?, 0)?)
+        Ok(self.words.index_select(&Tensor::new(ids, self.words.device())?, 0)?)
     }
 
     /// Prompts `(n,t,c)` → ln p of each token that follows, given those before, `(n,o)`. Every token sees those after it,
@@ -109,5 +109,5 @@ fn norm(x: &Tensor) -> Result<Tensor> {
 fn weight(rows: usize, columns: usize, dtype: DType) -> Result<Tensor> {
     let after = |x: &u64| Some((16843009 * x + 3014898611) % (1 << 32));
     let numbers = std::iter::successors(Some(1u64), after).skip(1).map(|x| (x as f64 / (1u64 << 32) as f64) as f32);
-    Ok(Tensor::from_iter(numbers.take(rows * columns), &Device::Cpu)?.reshape((rows, columns))?.to_dtype(dtype)?)
+    Ok(Tensor::from_iter(numbers.take(rows * columns), &device()?)?.reshape((rows, columns))?.to_dtype(dtype)?)
 }

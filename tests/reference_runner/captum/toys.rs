@@ -82,9 +82,9 @@ pub fn relu(x: &Tensor) -> Result<Tensor> {
     Ok((x * x.detach().gt(0.0)?.to_dtype(x.dtype())?)?)
 }
 
-/// Numbers as a row of x's precision.
+/// Numbers as a row of x's precision, on its device.
 fn row(x: &Tensor, numbers: &[f64]) -> Result<Tensor> {
-    Ok(Tensor::new(numbers, &Device::Cpu)?.to_dtype(x.dtype())?)
+    Ok(Tensor::new(numbers, x.device())?.to_dtype(x.dtype())?)
 }
 
 /// `linear1`: `(n,3) → (n,4)`.
