@@ -111,7 +111,7 @@ fn entrants(family: &Family, race: &Race, tasks: &[&Task], plan: &Plan, job: &Jo
     let most = if plan.scale == Scale::Dry { 1 } else { usize::MAX };
     for (task, settings) in wanted {
         for setting in settings.iter().take(most) {
-            let name = format!("{} {setting}", family.peer);
+            let name = format!("{} {setting}", race.peer);
             racers.push(start(name.trim(), job, task, setting, |job| peer(family.script, job))?);
         }
     }

@@ -68,7 +68,6 @@ def attribution(options):
 
 if __name__ == "__main__":
     options = asked()
-    transformers.utils.logging.set_verbosity_error()
     if options.task == "make":
         make(options.folder, options.model)
     else:

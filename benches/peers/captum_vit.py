@@ -71,7 +71,6 @@ def rollout(options, pictures: int):
 
 if __name__ == "__main__":
     options = asked()
-    transformers.utils.logging.set_verbosity_error()
     kind, _, pictures = options.task.partition("-")
     if kind == "make":
         make(options.folder, options.model)

@@ -105,7 +105,6 @@ def pixels(options):
 
 if __name__ == "__main__":
     options = asked()
-    transformers.utils.logging.set_verbosity_error()
     if options.task == "make":
         make(options.folder, options.model)
     else:

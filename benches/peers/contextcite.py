@@ -94,7 +94,6 @@ class Asked:
 
 if __name__ == "__main__":
     options = asked()
-    transformers.utils.logging.set_verbosity_error()
     if options.task == "make":
         make(options.folder, options.model)
     elif options.task == "show":

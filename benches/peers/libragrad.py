@@ -6,7 +6,6 @@ Task exact or libragrad. Delta is by how much the mean of the scores over layers
 import importlib
 
 import torch
-import transformers
 from captum_llm import load, words
 from serving import asked, serve
 from torch.nn import functional
@@ -59,7 +58,6 @@ def attribution(options):
 
 if __name__ == "__main__":
     options = asked()
-    transformers.utils.logging.set_verbosity_error()
     if options.task == "libragrad":
         balance(options.model.kind)
     serve(attribution(options), options.device)

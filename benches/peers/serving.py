@@ -15,6 +15,7 @@ import time
 from types import SimpleNamespace
 
 import torch
+from transformers.utils import logging
 
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
@@ -32,6 +33,8 @@ def asked() -> argparse.Namespace:
     options = parser.parse_args()
     options.dtype = DTYPES[options.dtype]
     torch.set_num_threads(options.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     return options
 
 

@@ -20,8 +20,6 @@ pub struct Family {
     pub maker: &'static str,
     /// The script that explains it.
     pub script: &'static str,
-    /// What the peer is called.
-    pub peer: &'static str,
     /// Where models are shared with another family, that one's name.
     pub models: &'static str,
     pub shape: fn(Scale) -> (Model, Work),
@@ -39,6 +37,8 @@ pub struct Family {
 /// Racers in turn, round by round.
 pub struct Race {
     pub ours: &'static [Task],
+    /// What the peer is called.
+    pub peer: &'static str,
     /// The peer's tasks, and the settings in which it races each.
     pub peers: &'static [(&'static str, &'static [&'static str])],
     pub rounds: usize,

@@ -5,13 +5,13 @@ use super::{Figures, Line};
 const HEAD: [&str; 8] =
     ["row", "", "pellucid", "fastest peer", "× as fast", "× the memory", "floor", "share of it: pellucid, peer"];
 
-/// Columns side by side.
+/// Columns side by side; what the rows are has been said when they were measured.
 pub fn text(lines: &[Line], peak: f64) -> String {
     let cells = cells(lines, peak);
-    let width = |column: usize| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let columns = [0, 2, 3, 4, 5, 6, 7];
+    let widths = columns.map(|column| cells.iter().map(|row| row[column].chars().count()).max().unwrap_or(0));
     let padded = |row: &[String; 8]| {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        let cells = columns.iter().zip(widths).map(|(column, width)| format!("{:<width$}", row[*column]));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     cells.iter().map(padded).collect::<Vec<_>>().join("\n")
@@ -46,18 +46,27 @@ fn row(line: &Line, peak: f64) -> [String; 8] {
     ]
 }
 
-/// Median, least and greatest, and memory.
+/// Median, least and greatest in the same unit, and memory.
 fn measured(figures: &Figures) -> String {
-    let [least, median, greatest] = figures.seconds.map(seconds);
+    let [least, median, greatest] = figures.seconds;
+    let (unit, scale) = unit(median);
     let peak = figures.peak_mib.map_or(String::new(), |peak| format!(", {peak:.0} MiB"));
-    format!("{median} ({least}–{greatest}){peak}")
+    let [least, median, greatest] = [least, median, greatest].map(|seconds| three(scale * seconds));
+    format!("{median} {unit} ({least}–{greatest}){peak}")
 }
 
-/// Three significant digits; milliseconds below a tenth of a second.
 fn seconds(seconds: f64) -> String {
-    let digits = |number: f64| (2.0 - number.abs().max(1e-9).log10().floor()).clamp(0.0, 3.0) as usize;
-    match seconds < 0.1 {
-        true => format!("{:.*} ms", digits(1e3 * seconds), 1e3 * seconds),
-        false => format!("{:.*} s", digits(seconds), seconds),
-    }
+    let (unit, scale) = unit(seconds);
+    format!("{} {unit}", three(scale * seconds))
+}
+
+/// Milliseconds below a tenth of a second: the unit, and how many make a second.
+fn unit(seconds: f64) -> (&'static str, f64) {
+    if seconds < 0.1 { ("ms", 1e3) } else { ("s", 1.0) }
+}
+
+/// Three significant digits, of decimals at most three.
+fn three(number: f64) -> String {
+    let decimals = (2.0 - number.abs().max(1e-9).log10().floor()).clamp(0.0, 3.0) as usize;
+    format!("{number:.decimals$}")
 }
