@@ -9,6 +9,7 @@
 //! Each series is fitted by a power of what grows, seconds ∝ nᵖ, on logarithmic axes; p stands in the legend. The points of a series work in
 //! turn, every round each once; a point is a median. The figures are `benches/growth_*.svg`, and in a dry run in `target/bench`.
 
+#[allow(dead_code, reason = "growth times our side alone, and compares with nobody")]
 mod common;
 #[allow(dead_code, reason = "growth asks families for their models and our side's work, not for their races")]
 mod race;
