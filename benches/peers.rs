@@ -42,7 +42,8 @@ fn main() -> Fallible<()> {
 /// Errors: one is not.
 fn known(plan: &Plan) -> Fallible<()> {
     let rows = |family: &&'static Family| family.races.iter().flat_map(|race| race.ours).map(|task| task.row);
-    let names: Vec<&str> = FAMILIES.iter().flat_map(|family| rows(family).chain([family.name])).collect();
+    let mut names: Vec<&str> = FAMILIES.iter().flat_map(|family| rows(family).chain([family.name])).collect();
+    names.dedup();
     match plan.names.iter().find(|name| !names.contains(&name.as_str())) {
         Some(name) => Err(format!("no row {name}: there are {}", names.join(", ")).into()),
         None => Ok(()),

@@ -141,7 +141,7 @@ pub fn python(script: &str) -> Fallible<Command> {
         return Err(format!("no {}: benches/peers/install.sh makes it", python.display()).into());
     }
     let mut command = Command::new(python);
-    command.arg(home().join("benches/peers").join(script));
+    command.env("PYTHONDONTWRITEBYTECODE", "1").arg(home().join("benches/peers").join(script));
     Ok(command)
 }
 

@@ -221,5 +221,5 @@ fn said(line: &Line, peak: f64) -> String {
     let another = line.another.map_or(String::new(), |question| format!(" (another question: {question})"));
     let floor = line.floor(peak).map_or(String::new(), |floor| format!(", floor {floor:.4} s"));
     let memory = line.memory().map_or("memory unknown".into(), |share| format!("{share:.2} × the memory"));
-    format!("{}: {}{another}\n{racers}  {:.2} × as fast, {memory}{floor}", line.row, line.what, line.speed())
+    format!("{}: {}{another}\n{racers}  {} × as fast, {memory}{floor}", line.row, line.what, table::ratio(line.speed()))
 }

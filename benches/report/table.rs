@@ -39,7 +39,7 @@ fn row(line: &Line, peak: f64) -> [String; 8] {
         line.what.into(),
         measured(&line.ours),
         format!("{}: {}", fastest.name, measured(fastest)),
-        format!("{:.2}", line.speed()),
+        ratio(line.speed()),
         line.memory().map_or("?".into(), |share| format!("{share:.2} of {}", line.leanest().name)),
         floor.map_or("none".into(), seconds),
         floor.map_or(String::new(), share),
@@ -69,4 +69,9 @@ fn unit(seconds: f64) -> (&'static str, f64) {
 fn three(number: f64) -> String {
     let decimals = (2.0 - number.abs().max(1e-9).log10().floor()).clamp(0.0, 3.0) as usize;
     format!("{number:.decimals$}")
+}
+
+/// Two decimals, and more where a ratio is small.
+pub fn ratio(ratio: f64) -> String {
+    if ratio < 0.1 { format!("{ratio:.4}") } else { format!("{ratio:.2}") }
 }
