@@ -1,83 +1,78 @@
-"""Captum's IntegratedGradients over the pixels of a ViT folder, or attention rollout in PyTorch, once per line of standard input.
+"""Captum's IntegratedGradients over the pixels of a ViT folder, or attention rollout in PyTorch. How it is asked: serving.py.
 
-    python captum_vit.py FOLDER TASK SETTING THREADS
-
-With TASK make the folder is made: a ViTForImageClassification of ViT-S/16's size with random weights, and its processor.
-With TASK pixels (SETTING batch-10), rollout-1 or rollout-8 (so many pictures at once) every line that comes in starts one
-run, and its answer is a line of JSON: seconds, peak memory in MiB, sum of the scores, delta. Rollout carries the class token's row down through the layers, which
-costs O(L·t²) where products of whole matrices cost O(L·t³).
+Task make: a ViTForImageClassification with random weights, and its processor. Task pixels, setting batch-10: an internal batch of 10.
+Tasks rollout-1 and rollout-8: so many pictures at once. Rollout carries the class token's row down through the layers, which costs
+O(L·t²) where products of whole matrices cost O(L·t³).
 """
 
 import json
-import sys
+import math
 
 import torch
 import transformers
 from captum.attr import IntegratedGradients
-from serving import serve
+from serving import asked, serve
 
-SIZE, MEAN, STD = 224, 0.5, 0.5
+MEAN, STD = 0.5, 0.5
 
 
-def make(folder: str) -> None:
+def make(folder: str, model) -> None:
     torch.manual_seed(0)
     config = transformers.ViTConfig(
-        hidden_size=384, num_hidden_layers=12, num_attention_heads=6, intermediate_size=1536, num_labels=1000
+        hidden_size=model.channels, num_hidden_layers=model.layers, num_attention_heads=model.heads,
+        intermediate_size=model.inner, num_labels=model.vocabulary, image_size=model.side,
     )
     transformers.ViTForImageClassification(config).save_pretrained(folder)
     processor = {
-        "image_processor_type": "ViTImageProcessor", "size": {"height": SIZE, "width": SIZE}, "resample": 2,
+        "image_processor_type": "ViTImageProcessor", "size": {"height": model.side, "width": model.side}, "resample": 2,
         "image_mean": [MEAN] * 3, "image_std": [STD] * 3,
     }
     with open(f"{folder}/preprocessor_config.json", "w") as file:
         json.dump(processor, file)
 
 
-def picture() -> torch.Tensor:
+def picture(options) -> torch.Tensor:
     """Waves, (1,3,h,w) between 0 and 1."""
-    channel, row, column = (torch.arange(n, dtype=torch.float32) for n in (3, SIZE, SIZE))
+    channel, row, column = (torch.arange(n, dtype=torch.float32) for n in (3, options.model.side, options.model.side))
     phase = channel[:, None, None] + 0.1 * row[:, None] + 0.2 * column
-    return (0.5 + 0.5 * phase.sin())[None]
+    return (0.5 + 0.5 * phase.sin())[None].to(options.device, options.dtype)
 
 
-def pixels(folder: str, setting: str):
+def load(options, **how):
+    model = transformers.ViTForImageClassification.from_pretrained(options.folder, dtype=options.dtype, **how)
+    return model.eval().to(options.device)
+
+
+def pixels(options):
     """A function that explains the logit of class 1 once: scores and delta."""
-    model = transformers.ViTForImageClassification.from_pretrained(folder).eval()
+    model = load(options)
     method = IntegratedGradients(lambda x: model((x - MEAN) / STD).logits)
-    x, batch = picture(), int(setting.removeprefix("batch-"))
-
-    def explain():
-        scores, delta = method.attribute(
-            x, torch.zeros_like(x), target=1, n_steps=50, internal_batch_size=batch, return_convergence_delta=True
-        )
-        return scores, delta.item()
-
-    return explain
+    x, batch = picture(options), int(options.setting.removeprefix("batch-"))
+    how = dict(target=1, n_steps=options.work.steps, internal_batch_size=batch, return_convergence_delta=True)
+    return lambda: method.attribute(x, torch.zeros_like(x), **how)
 
 
-def rollout(folder: str, pictures: int):
+def rollout(options, pictures: int):
     """A function that rolls attention out once: the class token's row, (n,1,t), of so many pictures."""
-    model = transformers.ViTForImageClassification.from_pretrained(folder, attn_implementation="eager").eval()
-    x = picture().repeat(pictures, 1, 1, 1)
+    model = load(options, attn_implementation="eager")
+    x = picture(options).repeat(pictures, 1, 1, 1)
 
     @torch.no_grad()
     def explain():
         row = None
         for attention in reversed(model((x - MEAN) / STD, output_attentions=True).attentions):
             fused = attention.mean(1)
-            row = torch.eye(fused.shape[-1])[:1].repeat(pictures, 1, 1) if row is None else row
+            row = torch.eye(fused.shape[-1]).to(fused)[:1].repeat(pictures, 1, 1) if row is None else row
             row = 0.5 * (row @ fused + row)
-        return row[..., 1:], 0.0
+        return row[..., 1:], math.nan
 
     return explain
 
 
 if __name__ == "__main__":
-    folder, task, setting, threads = sys.argv[1:5]
-    torch.set_num_threads(int(threads))
-    transformers.utils.logging.set_verbosity_error()
-    if task == "make":
-        make(folder)
+    options = asked()
+    kind, _, pictures = options.task.partition("-")
+    if kind == "make":
+        make(options.folder, options.model)
     else:
-        kind, _, pictures = task.partition("-")
-        serve(rollout(folder, int(pictures)) if kind == "rollout" else pixels(folder, setting))
+        serve(rollout(options, int(pictures)) if kind == "rollout" else pixels(options), options.device)

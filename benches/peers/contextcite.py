@@ -1,18 +1,14 @@
-"""context-cite on a Llama folder, one run per line of standard input.
+"""context-cite on a folder of a causal language model. How it is asked: serving.py.
 
-    python contextcite.py FOLDER TASK SETTING THREADS
-
-With TASK make the folder is made: the Llama of captum_llm.py with random weights that are spread wider, so that what it
-says depends on what it reads; a chat template; and asked.json, a context of 32 lines, a query and an answer. With TASK
-passes or spans every line that comes in starts one run, and its answer is a line of JSON: seconds, peak memory in MiB, sum
-of the scores, 0. With TASK show one run is made, and its answer is a line of JSON: masks, log-odds, and the scores of each
-span. SETTING batch-4 means a batch of 4.
+Task make: the model of captum_llm.py with random weights that are spread wider, so that what it says depends on what it reads, and a
+chat template. Both sides ask the same: a context of lines, a query, and an answer that is given. Tasks passes and spans; setting
+batch-4 is a batch of 4. With task show one run is made, and its answer is a line of JSON: masks, log-odds, and the scores of each span.
 """
 
 import itertools
 import json
+import math
 import os
-import sys
 import warnings
 from pathlib import Path
 
@@ -20,30 +16,30 @@ os.environ["TQDM_DISABLE"] = "1"
 warnings.simplefilter("ignore")
 
 import nltk
-import torch
 import transformers
 
 nltk.download = lambda *_: False  # a line is a source: no sentences need to be found
+import captum_llm
 import context_cite
 from context_cite.context_partitioner import SimpleContextPartitioner
-from serving import serve
+from serving import asked, serve
 
-LENGTHS, QUERY, ANSWER = (9, 13, 17, 21) * 8, 28, 48
-SPREAD = 0.06
+LENGTHS, QUERY = (9, 13, 17, 21), 28
 TEMPLATE = "{{ bos_token }} {{ messages[0]['content'] }} w1 "
 
 
-def make(folder: str) -> None:
-    import captum_llm
-
-    captum_llm.make(folder, SPREAD)
-    words = iter(captum_llm.words(sum(LENGTHS), 37).split())
-    context = "\n".join(" ".join(itertools.islice(words, length)) for length in LENGTHS)
-    asked = {"context": context, "query": captum_llm.words(QUERY, 53), "answer": captum_llm.words(ANSWER, 91)}
+def make(folder: str, model) -> None:
+    captum_llm.make(folder, model)
     special = {"unk_token": "<unk>", "bos_token": "<s>", "eos_token": "</s>", "pad_token": "</s>"}
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": TEMPLATE, **special}
-    for name, content in [("asked.json", asked), ("tokenizer_config.json", config)]:
-        (Path(folder) / name).write_text(json.dumps(content))
+    (Path(folder) / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+def context(sources: int) -> str:
+    """So many lines, of 15 words on average."""
+    lengths = list(itertools.islice(itertools.cycle(LENGTHS), sources))
+    words = iter(captum_llm.words(sum(lengths), 37).split())
+    return "\n".join(" ".join(itertools.islice(words, length)) for length in lengths)
 
 
 class Lines(SimpleContextPartitioner):
@@ -57,12 +53,13 @@ class Lines(SimpleContextPartitioner):
 class Asked:
     """A model, and an answer that it is asked about."""
 
-    def __init__(self, folder: str, setting: str) -> None:
-        asked = json.loads((Path(folder) / "asked.json").read_text())
-        self.answer, self.batch = asked.pop("answer"), int(setting.removeprefix("batch-"))
-        self.asked = {**asked, "partitioner": Lines(asked["context"])}
-        self.model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
-        self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+    def __init__(self, options) -> None:
+        self.answer, self.batch = captum_llm.words(options.work.said, 91), int(options.setting.removeprefix("batch-"))
+        lines, query = context(options.work.sources), captum_llm.words(QUERY, 53)
+        self.asked = {"context": lines, "query": query, "partitioner": Lines(lines), "num_ablations": options.work.masks}
+        self.model = transformers.AutoModelForCausalLM.from_pretrained(options.folder, dtype=options.dtype)
+        self.model = self.model.eval().to(options.device)
+        self.tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(options.folder, padding_side="left")
 
     def citer(self) -> context_cite.ContextCiter:
         """A citer that has not looked yet; the answer is given."""
@@ -72,13 +69,13 @@ class Asked:
 
     def passes(self):
         """All passes, and the scores of the whole answer."""
-        return lambda: (self.citer().get_attributions(verbose=False), 0.0)
+        return lambda: (self.citer().get_attributions(verbose=False), math.nan)
 
     def spans(self):
         """The scores of every word of the answer, after the passes."""
         citer, places = self.citer(), self.places()
         citer.get_attributions(verbose=False)
-        return lambda: (sum(citer.get_attributions(*place, verbose=False) for place in places), 0.0)
+        return lambda: (sum(citer.get_attributions(*place, verbose=False) for place in places), math.nan)
 
     def places(self) -> list[tuple[int, int]]:
         """Where each word of the answer begins and ends."""
@@ -96,12 +93,10 @@ class Asked:
 
 
 if __name__ == "__main__":
-    folder, task, setting, threads = sys.argv[1:5]
-    torch.set_num_threads(int(threads))
-    transformers.utils.logging.set_verbosity_error()
-    if task == "make":
-        make(folder)
-    elif task == "show":
-        print(json.dumps(Asked(folder, setting).show()))
+    options = asked()
+    if options.task == "make":
+        make(options.folder, options.model)
+    elif options.task == "show":
+        print(json.dumps(Asked(options).show()))
     else:
-        serve({"passes": Asked.passes, "spans": Asked.spans}[task](Asked(folder, setting)))
+        serve({"passes": Asked.passes, "spans": Asked.spans}[options.task](Asked(options)), options.device)

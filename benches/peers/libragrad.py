@@ -1,32 +1,29 @@
-"""FullGrad+ on a Llama folder in PyTorch, one run per line of standard input.
+"""FullGrad+ on a folder of a causal language model in PyTorch. How it is asked: serving.py.
 
-    python libragrad.py FOLDER RULES THREADS
-
-RULES is exact or libragrad. Every line that comes in starts one run, and its answer is a line of JSON: seconds, peak memory in
-MiB, sum of the scores, and by how much their mean over layers misses the logit.
+Task exact or libragrad. Delta is by how much the mean of the scores over layers misses the logit.
 """
 
-import sys
+import importlib
 
 import torch
-import transformers
-from captum_llm import words
-from serving import serve
+from captum_llm import load, words
+from serving import asked, serve
 from torch.nn import functional
-from transformers.models.llama import modeling_llama as llama
 
 TARGET = 100
+NAMES = {"llama": "Llama", "qwen2": "Qwen2"}
 
 
-def balance() -> None:
+def balance(kind: str) -> None:
     """LibraGrad's rules: norm scales, gates and attention patterns are constants, and products of two branches are halved."""
+    modules, name = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}"), NAMES[kind]
 
-    class Norm(llama.LlamaRMSNorm):
+    class Norm(getattr(modules, f"{name}RMSNorm")):
         def forward(self, x):
             scale = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.variance_epsilon).detach()
             return self.weight * (x * scale)
 
-    class Gated(llama.LlamaMLP):
+    class Gated(getattr(modules, f"{name}MLP")):
         def forward(self, x):
             gate, up = self.gate_proj(x), self.up_proj(x)
             product = gate * torch.sigmoid(gate).detach() * up
@@ -35,15 +32,16 @@ def balance() -> None:
 
     attend = functional.scaled_dot_product_attention
     functional.scaled_dot_product_attention = lambda q, k, v, **how: attend(q.detach(), k.detach(), v, **how)
-    llama.LlamaRMSNorm, llama.LlamaMLP = Norm, Gated
+    setattr(modules, f"{name}RMSNorm", Norm)
+    setattr(modules, f"{name}MLP", Gated)
 
 
-def attribution(folder: str):
+def attribution(options):
     """A function that explains once: the scores of the tokens, and by how much they miss the logit."""
-    model = transformers.LlamaForCausalLM.from_pretrained(folder, attn_implementation="sdpa").eval().requires_grad_(False)
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=f"{folder}/tokenizer.json", bos_token="<s>")
-    embeddings = model.model.embed_tokens(tokenizer(words(511, 37), return_tensors="pt").input_ids)
-    inputs = []
+    model, tokenizer = load(options, attn_implementation="sdpa")
+    model.requires_grad_(False)
+    ids = tokenizer(words(options.work.tokens - 1, 37), return_tensors="pt").input_ids.to(options.device)
+    embeddings, inputs = model.model.embed_tokens(ids), []
     for layer in model.model.layers:
         layer.register_forward_pre_hook(lambda _, seen: inputs.append(seen[0]))
 
@@ -59,9 +57,7 @@ def attribution(folder: str):
 
 
 if __name__ == "__main__":
-    folder, rules, threads = sys.argv[1:4]
-    torch.set_num_threads(int(threads))
-    transformers.utils.logging.set_verbosity_error()
-    if rules == "libragrad":
-        balance()
-    serve(attribution(folder))
+    options = asked()
+    if options.task == "libragrad":
+        balance(options.model.kind)
+    serve(attribution(options), options.device)

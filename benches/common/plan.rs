@@ -1,0 +1,84 @@
+//! What was asked for on the command line.
+
+use std::path::{Path, PathBuf};
+
+use super::{Fallible, device};
+
+/// How large the models are, and how much they are asked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// Tiny, one round: whether all of it works.
+    Dry,
+    /// Models of 20 to 30 million parameters.
+    Laptop,
+    /// The configurations of published models, with random weights.
+    Real,
+}
+
+const SCALES: [(&str, Scale); 3] = [("dry", Scale::Dry), ("laptop", Scale::Laptop), ("real", Scale::Real)];
+
+/// One run of a bench.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub scale: Scale,
+    /// `f32` or, on a GPU, `bf16`.
+    pub dtype: String,
+    /// So many for every racer.
+    pub threads: usize,
+    /// The rows that were asked for; all, if none.
+    pub names: Vec<String>,
+}
+
+impl Plan {
+    /// From `[NAME …] [--scale dry|laptop|real] [--dtype f32|bf16] [--threads N]`; cargo adds `--bench`.
+    ///
+    /// Errors: anything else.
+    pub fn asked(arguments: &[String]) -> Fallible<Self> {
+        let threads = std::thread::available_parallelism()?.get();
+        let mut plan = Self { scale: Scale::Laptop, dtype: "f32".into(), threads, names: Vec::new() };
+        let mut arguments = arguments.iter().filter(|argument| *argument != "--bench");
+        while let Some(argument) = arguments.next() {
+            let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
+            match argument.as_str() {
+                "--scale" => plan.scale = one_of(&SCALES, value()?)?,
+                "--dtype" => plan.dtype = one_of(&[("f32", "f32"), ("bf16", "bf16")], value()?)?.into(),
+                "--threads" => plan.threads = value()?.parse()?,
+                option if option.starts_with("--") => {
+                    return Err(format!("no option {option}: there are --scale, --dtype and --threads").into());
+                }
+                name => plan.names.push(name.into()),
+            }
+        }
+        match plan.dtype == "bf16" && device::name() == "cpu" {
+            true => Err("bf16 is for GPUs: PELLUCID_DEVICE=cuda:0".into()),
+            false => Ok(plan),
+        }
+    }
+
+    /// Whether something by one of these names was asked for.
+    pub fn wants(&self, names: &[&str]) -> bool {
+        self.names.is_empty() || self.names.iter().any(|name| names.contains(&name.as_str()))
+    }
+
+    /// The name of the scale.
+    pub fn scale_name(&self) -> &'static str {
+        SCALES.iter().find(|(_, scale)| *scale == self.scale).map_or("", |(name, _)| name)
+    }
+}
+
+fn one_of<T: Copy>(choices: &[(&str, T)], value: &str) -> Fallible<T> {
+    let found = choices.iter().find(|(name, _)| *name == value).map(|(_, choice)| *choice);
+    let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+    found.ok_or_else(|| format!("not {value}, but one of {}", names.join(", ")).into())
+}
+
+/// The folder that cargo builds into.
+pub fn target() -> PathBuf {
+    let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    temporary.parent().unwrap_or(temporary).to_owned()
+}
+
+/// The folder of the repository.
+pub fn home() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}

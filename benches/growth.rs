@@ -1,0 +1,242 @@
+//! How our cost grows with the work: seconds and peak memory over steps, tokens, layers, output tokens and masks.
+//!
+//! ```text
+//! benches/peers/install.sh                     # its scripts write the models
+//! cargo bench --bench growth                   # all figures
+//! cargo bench --bench growth -- steps masks    # some
+//! ```
+//!
+//! Each series is fitted by a power of what grows, seconds ∝ nᵖ, on logarithmic axes; p stands in the legend. The points of a series work in
+//! turn, every round each once; a point is a median. The figures are `benches/growth_*.svg`, and in a dry run in `target/bench`.
+
+#[allow(dead_code, reason = "growth times our side alone, and compares with nobody")]
+mod common;
+#[allow(dead_code, reason = "growth asks families for their models and our side's work, not for their races")]
+mod race;
+
+use std::path::PathBuf;
+
+use common::Fallible;
+use common::plan::{Plan, Scale, home, target};
+use common::racer::{Job, Racer, make, ourselves, race, started_for};
+use common::shape::{Model, Work};
+use common::watch::Watch;
+use pellucid::prelude::{Chart, Series, Show};
+use race::Family;
+use serde_json::{Value, json};
+
+/// One figure: what grows, and what is asked meanwhile.
+struct Growth {
+    name: &'static str,
+    axis: &'static str,
+    curves: &'static [Curve],
+    /// Whether memory has a figure too.
+    memory: bool,
+}
+
+/// One of our tasks, over the numbers that grow.
+struct Curve {
+    name: &'static str,
+    family: &'static str,
+    task: &'static str,
+    set: fn(&mut Model, &mut Work, usize),
+    values: &'static [usize],
+}
+
+const STEPS: &[usize] = &[8, 16, 32, 64, 128];
+const TOKENS: &[usize] = &[32, 64, 128, 256, 512];
+const LAYERS: &[usize] = &[2, 4, 8, 16];
+
+const GROWTHS: [Growth; 5] = [
+    Growth {
+        name: "steps",
+        axis: "steps of Integrated Gradients",
+        curves: &[
+            Curve { name: "BERT", family: "bert", task: "bert", set: steps, values: STEPS },
+            Curve { name: "LLM, sequence", family: "llm", task: "sequence", set: steps, values: STEPS },
+            Curve { name: "ViT, pixels", family: "vit", task: "pixels", set: steps, values: STEPS },
+            Curve { name: "VLM, pixels", family: "vlm", task: "vlm", set: steps, values: STEPS },
+        ],
+        memory: true,
+    },
+    Growth {
+        name: "tokens",
+        axis: "tokens of the prompt",
+        curves: &[
+            Curve { name: "IG on BERT", family: "bert", task: "bert", set: tokens, values: TOKENS },
+            Curve { name: "IG on an LLM", family: "llm", task: "sequence", set: tokens, values: TOKENS },
+            Curve { name: "FullGrad+", family: "fullgrad", task: "exact", set: tokens, values: TOKENS },
+            Curve { name: "ablation", family: "llm", task: "ablation", set: tokens, values: &[16, 32, 64, 128, 256] },
+        ],
+        memory: true,
+    },
+    Growth {
+        name: "layers",
+        axis: "layers",
+        curves: &[
+            Curve { name: "IG on BERT", family: "bert", task: "bert", set: layers, values: LAYERS },
+            Curve { name: "IG on an LLM", family: "llm", task: "sequence", set: layers, values: LAYERS },
+            Curve { name: "FullGrad+", family: "fullgrad", task: "exact", set: layers, values: LAYERS },
+            Curve { name: "rollout", family: "vit", task: "rollout-1", set: layers, values: LAYERS },
+        ],
+        memory: true,
+    },
+    Growth {
+        name: "outputs",
+        axis: "tokens of the continuation",
+        curves: &[
+            Curve { name: "IG, matrix", family: "llm", task: "matrix", set: said, values: &[2, 4, 8, 16, 32] },
+            Curve { name: "IG, sequence", family: "llm", task: "sequence", set: said, values: &[2, 4, 8, 16, 32] },
+            Curve { name: "ablation", family: "llm", task: "ablation", set: said, values: &[2, 4, 8, 16, 32] },
+        ],
+        memory: true,
+    },
+    Growth {
+        name: "masks",
+        axis: "masks of ContextCite",
+        curves: &[
+            Curve { name: "exact", family: "context-cite", task: "cite", set: masks, values: &[8, 16, 32, 64, 128] },
+            Curve {
+                name: "fast",
+                family: "context-cite",
+                task: "cite-fast",
+                set: masks,
+                values: &[8, 16, 32, 64, 128],
+            },
+        ],
+        memory: false,
+    },
+];
+
+/// Steps where something else grows.
+const FEW: usize = 8;
+const ROUNDS: usize = 3;
+
+fn steps(_: &mut Model, work: &mut Work, n: usize) {
+    work.steps = n;
+}
+
+fn tokens(_: &mut Model, work: &mut Work, n: usize) {
+    (work.tokens, work.steps) = (n, FEW);
+}
+
+fn layers(model: &mut Model, work: &mut Work, n: usize) {
+    (model.layers, work.steps) = (n, FEW);
+}
+
+fn said(_: &mut Model, work: &mut Work, n: usize) {
+    (work.said, work.steps) = (n, FEW);
+}
+
+fn masks(_: &mut Model, work: &mut Work, n: usize) {
+    work.masks = n;
+}
+
+/// What a point took: how much was asked, median seconds, peak MiB.
+type Point = (usize, f64, Option<f64>);
+
+fn main() -> Fallible<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let Some(job) = started_for(&arguments)? {
+        return race::serve(&job);
+    }
+    let (plan, watch) = (Plan::asked(&arguments)?, Watch::start()?);
+    known(&plan)?;
+    let (folder, mut found) = (target().join("bench"), serde_json::Map::new());
+    std::fs::create_dir_all(&folder)?;
+    for growth in GROWTHS.iter().filter(|growth| plan.wants(&[growth.name])) {
+        found.insert(growth.name.into(), grow(growth, &plan, watch.as_ref())?);
+    }
+    let path = folder.join(format!("growth-{}.json", plan.scale_name()));
+    Ok(std::fs::write(path, format!("{:#}\n", Value::Object(found)))?)
+}
+
+/// That every name on the command line is one of a figure.
+///
+/// Errors: one is not.
+fn known(plan: &Plan) -> Fallible<()> {
+    let names = GROWTHS.each_ref().map(|growth| growth.name);
+    match plan.names.iter().find(|name| !names.contains(&name.as_str())) {
+        Some(name) => Err(format!("no figure {name}: there are {}", names.join(", ")).into()),
+        None => Ok(()),
+    }
+}
+
+/// Measures and draws a figure; its numbers, as they are written.
+fn grow(growth: &Growth, plan: &Plan, watch: Option<&Watch>) -> Fallible<Value> {
+    let measured = growth.curves.iter().map(|curve| Ok((curve.name, measure(curve, plan, watch)?)));
+    let measured: Vec<(&str, Vec<Point>)> = measured.collect::<Fallible<_>>()?;
+    draw(growth, plan, "", "seconds", &measured, |&(_, seconds, _)| Some(seconds))?;
+    if growth.memory {
+        draw(growth, plan, "_memory", "peak memory, MiB", &measured, |&(_, _, peak)| peak)?;
+    }
+    let point = |&(n, seconds, peak): &Point| json!({"n": n, "seconds": seconds, "peak MiB": peak});
+    let curve = |(name, points): &(&str, Vec<Point>)| {
+        let power = power(&points.iter().map(|&(n, seconds, _)| (n as f64, seconds)).collect::<Vec<_>>());
+        json!({"name": name, "power": power, "points": points.iter().map(point).collect::<Vec<_>>()})
+    };
+    Ok(measured.iter().map(curve).collect())
+}
+
+/// The points of a curve, in turn; in a dry run the first two, once.
+fn measure(curve: &Curve, plan: &Plan, watch: Option<&Watch>) -> Fallible<Vec<Point>> {
+    let dry = plan.scale == Scale::Dry;
+    let values = &curve.values[..if dry { 2 } else { curve.values.len() }];
+    let start = |n: &usize| racer(curve, plan, *n);
+    let mut racers = values.iter().map(start).collect::<Fallible<Vec<_>>>()?;
+    race(&mut racers, if dry { 1 } else { ROUNDS }, watch)?;
+    Ok(values.iter().zip(&racers).map(|(n, racer)| point(*n, racer)).collect())
+}
+
+fn racer(curve: &Curve, plan: &Plan, n: usize) -> Fallible<Racer> {
+    let family = Family::named(curve.family)?;
+    let (usual, mut work) = (family.shape)(plan.scale);
+    let mut model = usual.clone();
+    (curve.set)(&mut model, &mut work, n);
+    let scale = plan.scale_name();
+    let label = if model == usual { scale.to_owned() } else { format!("{scale}-{n}") };
+    let job = Job { task: curve.task.into(), ..family.job_on(plan, &label, model, work) };
+    make(family.maker, &job)?;
+    Racer::start(&format!("{}, {n}", curve.name), &job, ourselves(&job)?)
+}
+
+fn point(n: usize, racer: &Racer) -> Point {
+    let mut seconds: Vec<f64> = racer.runs.iter().map(|run| run.seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    (n, seconds[seconds.len() / 2], racer.runs.iter().filter_map(|run| run.peak_mib).reduce(f64::max))
+}
+
+/// Draws one number of every point, and prints it.
+fn draw(
+    growth: &Growth,
+    plan: &Plan,
+    kind: &str,
+    y: &str,
+    measured: &[(&str, Vec<Point>)],
+    of: impl Fn(&Point) -> Option<f64>,
+) -> Fallible<()> {
+    let series = measured.iter().map(|(name, points)| {
+        let points: Vec<(f64, f64)> = points.iter().filter_map(|point| Some((point.0 as f64, of(point)?))).collect();
+        Series { name: format!("{name}: p = {:.2}", power(&points)), points }
+    });
+    let title = format!("{} over {}", y.split(',').next().unwrap_or(y), growth.axis);
+    let note = format!("both axes logarithmic; {y} ∝ nᵖ");
+    let chart = Chart::curves(&title, growth.axis, y, series.collect()).log_log().note(&note);
+    println!("{}\n", chart.text());
+    chart.save(figures(plan).join(format!("growth_{}{kind}.svg", growth.name)))?;
+    Ok(())
+}
+
+/// Where figures are written.
+fn figures(plan: &Plan) -> PathBuf {
+    if plan.scale == Scale::Laptop { home().join("benches") } else { target().join("bench") }
+}
+
+/// The slope of the straight line that fits log y over log x best, by least squares.
+fn power(points: &[(f64, f64)]) -> f64 {
+    let logs: Vec<(f64, f64)> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let count = logs.len() as f64;
+    let (x, y) = logs.iter().fold((0.0, 0.0), |(sx, sy), (x, y)| (sx + x / count, sy + y / count));
+    let covariance: f64 = logs.iter().map(|(a, b)| (a - x) * (b - y)).sum();
+    covariance / logs.iter().map(|(a, _)| (a - x).powi(2)).sum::<f64>()
+}
