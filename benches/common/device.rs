@@ -1,15 +1,6 @@
-//! Where our side works.
+//! Where both sides work: on the device that `PELLUCID_DEVICE` names.
 
-use pellucid::Result;
-use pellucid::prelude::{DType, Device, Load};
-
-/// STAND-IN for `pellucid::device()`, to be replaced by it: the device that `PELLUCID_DEVICE` names, `cpu` or `cuda:0`.
-pub fn device() -> Result<Device> {
-    match name().strip_prefix("cuda:") {
-        Some(number) => Ok(Device::new_cuda(number.parse().unwrap_or(0))?),
-        None => Ok(Device::Cpu),
-    }
-}
+use pellucid::prelude::{DType, Load};
 
 /// As the peers are told it.
 pub fn name() -> String {
@@ -17,7 +8,7 @@ pub fn name() -> String {
 }
 
 /// How our side loads models.
-pub fn load(dtype: &str) -> Result<Load> {
+pub fn load(dtype: &str) -> Load {
     let dtype = if dtype == "bf16" { DType::BF16 } else { DType::F32 };
-    Ok(Load { dtype, device: device()?, ..Load::default() })
+    Load { dtype, ..Load::default() }
 }

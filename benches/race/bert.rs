@@ -61,7 +61,7 @@ fn cost(model: &Model, work: &Work) -> Cost {
 }
 
 fn work(job: &Job) -> Fallible<()> {
-    let bert = Bert::load_with(&job.folder, &device::load(&job.dtype)?)?;
+    let bert = Bert::load_with(&job.folder, &device::load(&job.dtype))?;
     let words: Vec<String> = (0..job.work.tokens - 2).map(|k| format!("t{}", 1000 + 37 * k % 20000)).collect();
     let text = bert.read(words.join(" "))?;
     let x = bert.embed(&text)?;

@@ -129,7 +129,7 @@ fn fast(model: &Model, work: &Work) -> f64 {
 
 fn work(job: &Job) -> Fallible<()> {
     let asked = Asked::load(job)?;
-    let device = device::device()?;
+    let device = pellucid::device()?;
     match job.task.as_str() {
         "cite-spans" => {
             let cited = asked.cited()?;
@@ -160,7 +160,7 @@ struct Asked {
 
 impl Asked {
     fn load(job: &Job) -> Fallible<Self> {
-        let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype)?)?;
+        let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype))?;
         let sources = Sources::sentences(&context(job.work.sources))?;
         let said = llm.continuation(&prompt(&llm, sources.context())?, words(job.work.said, 91))?;
         Ok(Self { llm, sources, said, masks: job.work.masks })

@@ -61,7 +61,7 @@ fn balanced_back(model: &Model, work: &Work) -> f64 {
 
 fn work(job: &Job) -> Fallible<()> {
     let rules = if job.task == "libragrad" { Rules::libragrad() } else { Rules::exact() };
-    let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype)?)?.under(rules);
+    let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype))?.under(rules);
     let x = llm.embed(&llm.read(words(job.work.tokens - 1, 37))?)?.unsqueeze(0)?;
     let target = Target::Logit(100);
     serve(x.device(), || {

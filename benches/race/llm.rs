@@ -97,7 +97,7 @@ fn ablation(model: &Model, work: &Work) -> f64 {
 }
 
 fn work(job: &Job) -> Fallible<()> {
-    let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype)?)?;
+    let llm = CausalLm::load_with(&job.folder, &device::load(&job.dtype))?;
     let prompt = llm.read(words(job.work.tokens - 1, 37))?;
     let said = llm.continuation(&prompt, words(job.work.said, 91))?;
     let (x, blank) = (llm.embed(&prompt)?, llm.baseline(&prompt, &Baseline::id(0))?);

@@ -96,18 +96,18 @@ fn rolled(model: &Model) -> Cost {
 }
 
 fn work(job: &Job) -> Fallible<()> {
-    let load = device::load(&job.dtype)?;
+    let load = device::load(&job.dtype);
     let vit = Vit::load_with(&job.folder, &load)?;
-    let (x, steps) = (picture(job.model.side, &load)?, Steps::gauss_legendre(job.work.steps));
+    let (x, steps) = (picture(job.model.side, load.dtype)?, Steps::gauss_legendre(job.work.steps));
     if let Some(pictures) = job.task.strip_prefix("rollout-") {
         let x = Tensor::stack(&vec![&x; pictures.parse()?], 0)?;
-        return serve(&load.device, || {
+        return serve(x.device(), || {
             let rows = rollout_row(&vit.attention_to(&x)?, &vit.readout()?, &Rollout::default())?;
             let patches = rows.narrow(1, 1, vit.patches().count())?;
             Ok((patches.to_dtype(DType::F64)?.sum_all()?.to_scalar()?, None))
         });
     }
-    serve(&load.device, || {
+    serve(x.device(), || {
         let f = |x: &Tensor| Target::Logit(1).of(&vit.logits(x)?);
         let why = integrated_gradients(f, &x, &x.zeros_like()?, &steps)?;
         Ok((why.sum(), why.completeness.map(|law| law.gap())))
@@ -115,11 +115,11 @@ fn work(job: &Job) -> Fallible<()> {
 }
 
 /// Waves, `(3,h,w)` between 0 and 1.
-fn picture(side: usize, load: &Load) -> Result<Tensor> {
+fn picture(side: usize, dtype: DType) -> Result<Tensor> {
     let wave = |i: usize| {
         let (channel, row, column) = (i / (side * side), i / side % side, i % side);
         0.5 + 0.5 * (channel as f32 + 0.1 * row as f32 + 0.2 * column as f32).sin()
     };
-    let waves = Tensor::from_iter((0..3 * side * side).map(wave), &load.device)?;
-    Ok(waves.reshape((3, side, side))?.to_dtype(load.dtype)?)
+    let waves = Tensor::from_iter((0..3 * side * side).map(wave), &pellucid::device()?)?;
+    Ok(waves.reshape((3, side, side))?.to_dtype(dtype)?)
 }

@@ -78,12 +78,12 @@ fn seen(model: &Model, eyes: &Eyes) -> Cost {
 }
 
 fn work(job: &Job) -> Fallible<()> {
-    let load = device::load(&job.dtype)?;
+    let load = device::load(&job.dtype);
     let vlm = Vlm::load_with(&job.folder, &load)?;
     let text = std::fs::read(Path::new(&job.folder).join("prompt.txt"))?;
     let prompt = vlm.read(text, &[picture(job.model.side)?])?;
     let (x, steps) = (prompt.pixels()?, Steps::gauss_legendre(job.work.steps));
-    serve(&load.device, || {
+    serve(x.device(), || {
         let f = |x: &Tensor| TARGET.of(&vlm.logits(&prompt, x)?);
         let why = integrated_gradients(f, &x, &x.zeros_like()?, &steps)?;
         Ok((why.sum(), why.completeness.map(|law| law.gap())))

@@ -16,12 +16,12 @@ const ROUNDS: usize = 9;
 /// device in the racers' precision.
 pub fn peak(plan: &Plan) -> Fallible<f64> {
     let side = if plan.scale == Scale::Dry { 512 } else { 2048 };
-    let load = device::load(&plan.dtype)?;
-    let seconds = match load.device {
+    let device = pellucid::device()?;
+    let seconds = match device {
         Device::Cpu => on_cpu(side),
-        _ => on_device(2 * side, &load.device, load.dtype)?,
+        _ => on_device(2 * side, &device, device::load(&plan.dtype).dtype)?,
     };
-    let side = if load.device.is_cpu() { side } else { 2 * side };
+    let side = if device.is_cpu() { side } else { 2 * side };
     Ok((side * side * side) as f64 / seconds)
 }
 
