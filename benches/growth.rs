@@ -206,7 +206,7 @@ fn point(n: usize, racer: &Racer) -> Point {
     (n, seconds[seconds.len() / 2], racer.runs.iter().filter_map(|run| run.peak_mib).reduce(f64::max))
 }
 
-/// Draws one number of every point, and prints it.
+/// Draws one number of every point, and prints it. Seconds go through decades and have logarithmic axes; memory does not.
 fn draw(
     growth: &Growth,
     plan: &Plan,
@@ -217,11 +217,13 @@ fn draw(
 ) -> Fallible<()> {
     let series = measured.iter().map(|(name, points)| {
         let points: Vec<(f64, f64)> = points.iter().filter_map(|point| Some((point.0 as f64, of(point)?))).collect();
-        Series { name: format!("{name}: p = {:.2}", power(&points)), points }
+        let power = (100.0 * power(&points)).round() / 100.0 + 0.0; // no −0
+        Series { name: format!("{name}: p = {power:.2}"), points }
     });
     let title = format!("{} over {}", y.split(',').next().unwrap_or(y), growth.axis);
-    let note = format!("both axes logarithmic; {y} ∝ nᵖ");
-    let chart = Chart::curves(&title, growth.axis, y, series.collect()).log_log().note(&note);
+    let chart =
+        Chart::curves(&title, growth.axis, y, series.collect()).note(&format!("{y} ∝ nᵖ, fitted on logarithmic axes"));
+    let chart = if kind.is_empty() { chart.log_log() } else { chart };
     println!("{}\n", chart.text());
     chart.save(figures(plan).join(format!("growth_{}{kind}.svg", growth.name)))?;
     Ok(())

@@ -29,7 +29,7 @@ fn main() -> Fallible<()> {
     let plan = Plan::asked(&arguments)?;
     known(&plan)?;
     rayon::ThreadPoolBuilder::new().num_threads(plan.threads).build_global()?;
-    let (mut report, watch) = (Report::new(&plan, floor::peak(&plan)?)?, Watch::start()?);
+    let (mut report, watch) = (Report::new(&plan)?, Watch::start()?);
     for family in FAMILIES {
         run_family(family, &plan, watch.as_ref(), &mut report)?;
     }
@@ -61,6 +61,7 @@ fn run_family(family: &Family, plan: &Plan, watch: Option<&Watch>, report: &mut 
     if let Some(why) = family.absent.and_then(|absent| absent()) {
         return report.leave_out(family.name, &why);
     }
+    report.raise(floor::peak(plan)?);
     let job = family.job(plan);
     make(family.maker, &job)?;
     if let Some(compare) = family.compare {
