@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::saliency::Noise;
-use crate::tensor::{along_rows_and_columns, finite, floating};
+use crate::tensor::{along_rows_and_columns, finite, floating, mean_over};
 use crate::{Error, Result};
 
 /// `(c,h,w) → (c,h,w)`: the image behind a Gaussian blur of standard deviation `sigma` pixels; edges are repeated.
@@ -60,7 +60,7 @@ pub fn flat(like: &Tensor, value: f64) -> Result<Tensor> {
 /// ```
 pub fn mean_colour(image: &Tensor) -> Result<Tensor> {
     picture(image)?;
-    Ok(image.mean_keepdim((1, 2))?.broadcast_as(image.shape())?.contiguous()?)
+    Ok(mean_over(image, (1, 2))?.broadcast_as(image.shape())?.contiguous()?)
 }
 
 /// Errors unless it is `(c,h,w)`, and not integers.

@@ -7,7 +7,7 @@ use candle_core::Tensor;
 use crate::attribution::Attribution;
 use crate::grad::gradients_of;
 use crate::model::hook::{Hook, Site, Tap};
-use crate::tensor::numbers;
+use crate::tensor::{mean_over, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: LeGrad, Σ_l E_{h,i}[(∂f_l/∂A_l)⁺] over some layers, with f_l as f of the mean of the tokens that
@@ -51,7 +51,7 @@ fn of_layer(f: &dyn Fn(&mut dyn Hook) -> Result<Tensor>, layer: usize, last: usi
     let mut exit = Exit { layer, last, left: None, tap: Tap::new(&[pattern]) };
     let y = f(&mut exit)?;
     let gradient = exit.tap.grad(&gradients_of(&y, 1)?, pattern)?;
-    Ok(gradient.relu()?.mean((1, 2))?.squeeze(0)?)
+    Ok(mean_over(&gradient.relu()?, (1, 2))?.flatten_all()?)
 }
 
 /// Has the model end at a layer: what it leaves, averaged over tokens, stands in place of what the last one leaves.
@@ -72,7 +72,7 @@ impl Hook for Exit {
             return self.tap.at(site, x);
         }
         if site == Site::ResidPost(self.layer) {
-            self.left = Some(x.mean_keepdim(1)?.broadcast_as(x.shape())?.contiguous()?);
+            self.left = Some(mean_over(&x, 1)?.broadcast_as(x.shape())?.contiguous()?);
         }
         match &self.left {
             Some(left) if site == Site::ResidPost(self.last) => Ok(left.clone()),

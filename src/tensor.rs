@@ -1,8 +1,10 @@
 //! What every room needs of a tensor: its numbers, whether they are finite, whether they are real.
 
+use candle_core::shape::Dims;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
+use crate::model::blocks::at_least_single;
 use crate::{Error, Result};
 
 /// The values as `f64`, whatever the tensor's shape, device and precision.
@@ -16,6 +18,12 @@ pub(crate) fn all_finite(what: &str, x: &Tensor) -> Result<()> {
         [0.0] => Ok(()),
         _ => finite(what, &numbers(x)?),
     }
+}
+
+/// The mean over some axes, which stay, of length one. Numbers of half precision are added up in `f32`: of some thousand of them,
+/// a sum in their own precision is far off. Differentiable.
+pub(crate) fn mean_over<A: Dims>(x: &Tensor, axes: A) -> Result<Tensor> {
+    Ok(at_least_single(x)?.mean_keepdim(axes)?.to_dtype(x.dtype())?)
 }
 
 /// f of every tensor, in their order: on the CPU by all cores, elsewhere from the thread that asks.

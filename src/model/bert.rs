@@ -7,7 +7,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::Deserialize;
 
-use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage, UnitLength};
+use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage, UnitLength, at_least_single};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
 use super::encoder::Block;
@@ -321,7 +321,7 @@ impl Bert {
             None => vec![1.0; text.len()],
         };
         let seen = Tensor::new(seen, &candle_core::Device::Cpu)?.to_dtype(x.dtype())?.to_device(x.device())?;
-        let sum = hidden.broadcast_mul(&seen.unsqueeze(1)?)?.sum_keepdim(1)?;
+        let sum = at_least_single(&hidden.broadcast_mul(&seen.unsqueeze(1)?)?)?.sum_keepdim(1)?.to_dtype(x.dtype())?;
         Ok(self.0.sentence.forward(&sum, None, &mut Clear)?.squeeze(1)?)
     }
 

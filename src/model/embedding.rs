@@ -6,6 +6,7 @@ use candle_core::Tensor;
 
 use super::blocks::{Linear, Weight};
 use super::text::{Text, Tokenizer};
+use crate::tensor::mean_over;
 use crate::{Error, Result};
 
 /// A vocabulary's embeddings, `(v,c)`.
@@ -46,7 +47,7 @@ impl Embedding {
 
     /// The mean over the vocabulary, `(1,c)`.
     fn mean(&self) -> Result<Tensor> {
-        Ok(self.weight.dense()?.mean_keepdim(0)?)
+        mean_over(&self.weight.dense()?, 0)
     }
 
     /// A baseline's embeddings for a text, `(t,c)`.

@@ -19,6 +19,7 @@ use super::processor::Processor;
 use super::rules::Rules;
 use super::vit::arguments;
 use super::weights::Weights;
+use crate::tensor::mean_over;
 use crate::{Error, Result};
 
 /// timm's layer norms add this to a variance.
@@ -132,7 +133,7 @@ impl Mixer {
     /// The last block's output, normalised, `(n,t,c)` → `(n,v)`.
     fn read_out(&self, hidden: Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let head = self.0.head.as_ref().ok_or_else(|| headless(&self.0.name, "a classifier"))?;
-        Ok(head.forward(&hidden.mean_keepdim(1)?, None, hook)?.squeeze(1)?)
+        Ok(head.forward(&mean_over(&hidden, 1)?, None, hook)?.squeeze(1)?)
     }
 
     /// Pixels `(n,3,h,w)` → the last block's output, normalised, `(n,t,c)`, with a hook at the named places of the network.

@@ -22,6 +22,7 @@ use super::patches::{Patches, Vision, places};
 use super::presence::{shortened, some};
 use super::rules::Rules;
 use super::weights::Weights;
+use crate::tensor::mean_over;
 use crate::{Error, Result};
 
 /// A vision transformer of any size.
@@ -238,7 +239,7 @@ impl Vit {
                 let tokens = before.as_ref().map_or(Ok(tokens.clone()), |norm| run(norm, tokens))?;
                 let ahead = self.0.patches.ahead();
                 let patches = tokens.narrow(1, ahead, tokens.dim(1)? - ahead)?;
-                Ok(run(after, &patches.mean_keepdim(1)?)?.squeeze(1)?)
+                Ok(run(after, &mean_over(&patches, 1)?)?.squeeze(1)?)
             }
             Readout::Headless => Err(headless(&self.0.name, "a classifier")),
         }
