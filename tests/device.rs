@@ -15,8 +15,11 @@ use pellucid::prelude::*;
 /// What a model says and how methods explain it, by name.
 type Numbers = Vec<(&'static str, Vec<f64>)>;
 
+/// How a model is loaded and asked for them.
+type Says = fn(&Load) -> Result<Numbers>;
+
 /// Every embedded model, and a Mixer, which none is.
-const MODELS: [(&str, fn(&Load) -> Result<Numbers>); 7] = [
+const MODELS: [(&str, Says); 7] = [
     ("BERT", bert),
     ("Llama", |load| decoder("pellucid/tiny-llama-facts", load)),
     ("Qwen", |load| decoder("pellucid/tiny-qwen-facts", load)),
