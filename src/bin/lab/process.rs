@@ -10,6 +10,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 /// How many of a failed command's last lines are shown.
 const TAIL: usize = 25;
+/// How cargo's lines begin that are for programs to read: a failed command's last words are not among them.
+const FOR_PROGRAMS: &str = "{\"reason\":";
 /// How often a log, which cannot rewrite its last line, gets a new one.
 const LOG_EVERY: Duration = Duration::from_secs(20);
 
@@ -50,7 +52,9 @@ fn follow(what: &str, lines: impl BufRead) -> VecDeque<String> {
     for line in lines.split(b'\n').map_while(Result::ok) {
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
         display.say(line.trim());
-        tail.push_back(line);
+        if !line.starts_with(FOR_PROGRAMS) {
+            tail.push_back(line);
+        }
         tail.drain(..tail.len().saturating_sub(TAIL));
     }
     display.finish();

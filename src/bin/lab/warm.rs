@@ -1,6 +1,6 @@
 //! pellucid compiled for the kernel once, so that a chapter's first cell answers in seconds.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::chapters;
 use crate::kernel::EVCXR;
@@ -28,7 +28,11 @@ pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
     place::write(&folder.join("Cargo.lock"), &lab.read("Cargo.lock")?)?; // the versions the crate is tested with
     place::write(&lab.at("set_up.md"), SET_UP)?;
     let set_up = [lab.at("set_up.md")];
-    watch("pellucid for the kernel", chapters::runner(lab, &set_up)?.env("LAB_KERNEL", "warm"))?;
+    let compiled = watch("pellucid for the kernel", chapters::runner(lab, &set_up)?.env("LAB_KERNEL", "warm"));
+    match machine.device.toolkit {
+        Some(_) => compiled.context("PELLUCID_DEVICE=cpu does without the GPU, should it be at fault")?,
+        None => compiled?,
+    }
     place::write(&folder.join("stamp"), &recipe(lab, machine)?)
 }
 
