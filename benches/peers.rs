@@ -4,6 +4,7 @@
 //! benches/peers/install.sh
 //! cargo bench                                  # all rows
 //! cargo bench -- bert rollout-1                # some: by their own names or their family's
+//! cargo bench -- growth                        # how our cost grows
 //! cargo bench -- --scale dry                   # tiny models, one round: whether all of it works
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! medians. The run stops where the two sides do not do the same, and what it has found lies in `target/bench`.
 
 mod common;
+mod growth;
 mod race;
 mod report;
 
@@ -27,27 +29,30 @@ fn main() -> Fallible<()> {
         return race::serve(&job);
     }
     let plan = Plan::asked(&arguments)?;
-    known(&plan)?;
+    match plan.after("growth") {
+        Some(plan) => growth::run(&plan),
+        None => against_peers(&plan),
+    }
+}
+
+/// The rows that were asked for, and the table.
+fn against_peers(plan: &Plan) -> Fallible<()> {
+    plan.knows("row", &names())?;
     rayon::ThreadPoolBuilder::new().num_threads(plan.threads).build_global()?;
-    let (mut report, watch) = (Report::new(&plan)?, Watch::start()?);
+    let (mut report, watch) = (Report::new(plan)?, Watch::start()?);
     for family in FAMILIES {
-        run_family(family, &plan, watch.as_ref(), &mut report)?;
+        run_family(family, plan, watch.as_ref(), &mut report)?;
     }
     println!("\n{}", report.text());
     if report.is_whole() { Ok(()) } else { Err("some rows were not measured: see above".into()) }
 }
 
-/// That every name on the command line is one of a row or of a family.
-///
-/// Errors: one is not.
-fn known(plan: &Plan) -> Fallible<()> {
+/// What the rows and the families are called.
+fn names() -> Vec<&'static str> {
     let rows = |family: &&'static Family| family.races.iter().flat_map(|race| race.ours).map(|task| task.row);
     let mut names: Vec<&str> = FAMILIES.iter().flat_map(|family| rows(family).chain([family.name])).collect();
     names.dedup();
-    match plan.names.iter().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => Err(format!("no row {name}: there are {}", names.join(", ")).into()),
-        None => Ok(()),
-    }
+    names
 }
 
 /// The races of a family that were asked for, after its comparison.

@@ -1,4 +1,4 @@
-//! What both benches have in common: models of any size, and processes that work with them when they are told to.
+//! What all races have in common: models of any size, and processes that work with them when they are told to.
 
 pub mod device;
 pub mod plan;

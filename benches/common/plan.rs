@@ -60,6 +60,22 @@ impl Plan {
         self.names.is_empty() || self.names.iter().any(|name| names.contains(&name.as_str()))
     }
 
+    /// That every name on the command line is one of these.
+    ///
+    /// Errors: one is not.
+    pub fn knows(&self, kind: &str, names: &[&str]) -> Fallible<()> {
+        match self.names.iter().find(|name| !names.contains(&name.as_str())) {
+            Some(name) => Err(format!("no {kind} {name}: there are {}", names.join(", ")).into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The rest of the plan, if this is its first name.
+    pub fn after(&self, name: &str) -> Option<Self> {
+        let (first, rest) = self.names.split_first()?;
+        (first == name).then(|| Self { names: rest.to_vec(), ..self.clone() })
+    }
+
     /// The name of the scale.
     pub fn scale_name(&self) -> &'static str {
         SCALES.iter().find(|(_, scale)| *scale == self.scale).map_or("", |(name, _)| name)

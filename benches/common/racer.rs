@@ -54,6 +54,18 @@ impl Racer {
         Ok(Self { name: name.into(), job: job.clone(), runs: Vec::new(), orders: child.stdin.take(), answers, child })
     }
 
+    /// Least, median and greatest seconds.
+    pub fn seconds(&self) -> [f64; 3] {
+        let mut seconds: Vec<f64> = self.runs.iter().map(|run| run.seconds).collect();
+        seconds.sort_by(f64::total_cmp);
+        [seconds[0], seconds[seconds.len() / 2], seconds[seconds.len() - 1]]
+    }
+
+    /// The most memory that a run took; `None` where nobody knows.
+    pub fn peak_mib(&self) -> Option<f64> {
+        self.runs.iter().filter_map(|run| run.peak_mib).reduce(f64::max)
+    }
+
     /// Has it work once. On a GPU the memory is what the watch has seen.
     fn run(&mut self, watch: Option<&Watch>) -> Fallible<Run> {
         let mut line = String::new();

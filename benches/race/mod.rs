@@ -8,6 +8,8 @@ mod llm;
 mod vit;
 mod vlm;
 
+use pellucid::prelude::{Device, Result, Tensor};
+
 use crate::common::Fallible;
 use crate::common::plan::{Plan, Scale, target};
 use crate::common::racer::Job;
@@ -109,6 +111,12 @@ pub fn serve(job: &Job) -> Fallible<()> {
     rayon::ThreadPoolBuilder::new().num_threads(job.threads).build_global()?;
     let work = Family::named(&job.family)?.work.ok_or("this family's script does our side")?;
     work(job)
+}
+
+/// A picture `(3,h,w)` of numbers between 0 and 1, from channel, row and column.
+fn picture(side: usize, device: &Device, shade: impl Fn(usize, usize, usize) -> f32) -> Result<Tensor> {
+    let shade = |i: usize| shade(i / (side * side), i / side % side, i % side);
+    Ok(Tensor::from_iter((0..3 * side * side).map(shade), device)?.reshape((3, side, side))?)
 }
 
 /// `w37 w74 …`: so many words of the models' vocabulary, as the peers' scripts have them.

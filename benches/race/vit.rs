@@ -3,7 +3,7 @@
 
 use pellucid::prelude::*;
 
-use super::{Family, Race, Same, Task};
+use super::{Family, Race, Same, Task, picture};
 use crate::common::plan::Scale;
 use crate::common::racer::{Job, serve};
 use crate::common::shape::{Cost, Model, Work};
@@ -98,7 +98,8 @@ fn rolled(model: &Model) -> Cost {
 fn work(job: &Job) -> Fallible<()> {
     let load = device::load(&job.dtype);
     let vit = Vit::load_with(&job.folder, &load)?;
-    let (x, steps) = (picture(job.model.side, load.dtype)?, Steps::gauss_legendre(job.work.steps));
+    let (x, steps) = (picture(job.model.side, &pellucid::device()?, wave)?, Steps::gauss_legendre(job.work.steps));
+    let x = x.to_dtype(load.dtype)?;
     if let Some(pictures) = job.task.strip_prefix("rollout-") {
         let x = Tensor::stack(&vec![&x; pictures.parse()?], 0)?;
         return serve(x.device(), || {
@@ -114,12 +115,7 @@ fn work(job: &Job) -> Fallible<()> {
     })
 }
 
-/// Waves, `(3,h,w)` between 0 and 1.
-fn picture(side: usize, dtype: DType) -> Result<Tensor> {
-    let wave = |i: usize| {
-        let (channel, row, column) = (i / (side * side), i / side % side, i % side);
-        0.5 + 0.5 * (channel as f32 + 0.1 * row as f32 + 0.2 * column as f32).sin()
-    };
-    let waves = Tensor::from_iter((0..3 * side * side).map(wave), &pellucid::device()?)?;
-    Ok(waves.reshape((3, side, side))?.to_dtype(dtype)?)
+/// Waves.
+fn wave(channel: usize, row: usize, column: usize) -> f32 {
+    0.5 + 0.5 * (channel as f32 + 0.1 * row as f32 + 0.2 * column as f32).sin()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use pellucid::prelude::*;
 
-use super::{Family, Race, Same, Task};
+use super::{Family, Race, Same, Task, picture};
 use crate::common::plan::Scale;
 use crate::common::racer::{Job, serve};
 use crate::common::shape::{Cost, Eyes, Model, Work};
@@ -81,7 +81,7 @@ fn work(job: &Job) -> Fallible<()> {
     let load = device::load(&job.dtype);
     let vlm = Vlm::load_with(&job.folder, &load)?;
     let text = std::fs::read(Path::new(&job.folder).join("prompt.txt"))?;
-    let prompt = vlm.read(text, &[picture(job.model.side)?])?;
+    let prompt = vlm.read(text, &[Image::from_pixels(&picture(job.model.side, &Device::Cpu, wave)?)?])?;
     let (x, steps) = (prompt.pixels()?, Steps::gauss_legendre(job.work.steps));
     serve(x.device(), || {
         let f = |x: &Tensor| TARGET.of(&vlm.logits(&prompt, x)?);
@@ -91,11 +91,7 @@ fn work(job: &Job) -> Fallible<()> {
 }
 
 /// Waves of bytes.
-fn picture(side: usize) -> Result<Image> {
-    let wave = |i: usize| {
-        let (channel, row, column) = (i / (side * side), i / side % side, i % side);
-        let phase = (90 * channel + 7 * row + 13 * column) % 510;
-        phase.min(510 - phase) as f32 / 255.0
-    };
-    Image::from_pixels(&Tensor::from_iter((0..3 * side * side).map(wave), &Device::Cpu)?.reshape((3, side, side))?)
+fn wave(channel: usize, row: usize, column: usize) -> f32 {
+    let phase = (90 * channel + 7 * row + 13 * column) % 510;
+    phase.min(510 - phase) as f32 / 255.0
 }

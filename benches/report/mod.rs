@@ -27,10 +27,7 @@ pub struct Figures {
 
 impl Figures {
     pub fn of(racer: &Racer) -> Self {
-        let mut seconds: Vec<f64> = racer.runs.iter().map(|run| run.seconds).collect();
-        seconds.sort_by(f64::total_cmp);
-        let seconds = [seconds[0], seconds[seconds.len() / 2], seconds[seconds.len() - 1]];
-        let peak_mib = racer.runs.iter().filter_map(|run| run.peak_mib).reduce(f64::max);
+        let (seconds, peak_mib) = (racer.seconds(), racer.peak_mib());
         Self { name: racer.name.clone(), seconds, peak_mib, sum: racer.runs[0].sum, delta: racer.runs[0].delta }
     }
 

@@ -79,8 +79,8 @@ impl Checkpoint {
     /// Finds a model, in this order: `"pellucid/…"` embedded in the crate; a folder; `$PELLUCID_MODELS/NAME`; the hub's
     /// local cache; the hub. A name that ends in `.gguf` is a file: on disk, or `ORGANISATION/NAME/FILE.gguf` on the hub.
     ///
-    /// Errors: those of [`device()`]; an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are read, no
-    /// network.
+    /// Errors: those of [`device()`]; an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are
+    /// read, no network.
     pub fn open(source: &str, load: &Load) -> Result<Self> {
         let device = load.device.clone().map_or_else(device, Ok)?;
         let files = if let Some(name) = source.strip_prefix("pellucid/") {

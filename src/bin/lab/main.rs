@@ -1,8 +1,8 @@
 //! `cargo lab`: the course on your machine.
 //!
 //! Everything it installs goes into the folder `.lab` of the checkout: JupyterLab, the Rust kernel, and pellucid compiled
-//! for that kernel, on the [`device`] that the machine has. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and [`warm`] are its steps; [`register`]
-//! tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
+//! for that kernel, on the [`device`] that the machine has. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and
+//! [`warm`] are its steps; [`register`] tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
 
 mod chapters;
 mod device;

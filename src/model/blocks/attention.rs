@@ -226,10 +226,10 @@ impl Attention {
             let head = head.without_hidden();
             let mut pattern = vec![T::zero(); head.scores()];
             head.attend(qkv, row, y, head.d, &mut pattern);
-            if self.keeps_patterns(shape) { pattern } else { Vec::new() }
+            self.keeps_patterns(shape).then_some(pattern)
         };
         let (y, patterns) = self.shared_heads(shape, attend)?;
-        Ok((y, patterns.into_iter().filter(|pattern| !pattern.is_empty()).collect()))
+        Ok((y, patterns.into_iter().flatten().collect()))
     }
 
     /// Whether every head's A is kept for the backward rather than worked out again: where it takes no more than a few times the
@@ -327,36 +327,37 @@ impl Attention {
 
     /// What to add to scores, `(n or 1,1,t,p+t)`: 0 for seen keys, −∞ for hidden ones; `None` if all are seen.
     fn hidden(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
-        let hidden = [self.later(like, shape)?, self.of_other_windows(like, shape)?, masked(like, shape)?];
-        let Some(hidden) = hidden.into_iter().flatten().map(Ok).reduce(|a, b| a?.broadcast_maximum(&b?)).transpose()?
-        else {
-            return Ok(None);
-        };
-        let (nothing, dtype) = (hidden.zeros_like()?.to_dtype(like.dtype())?, like.dtype());
-        let never = Tensor::full(f32::NEG_INFINITY, hidden.shape(), like.device())?.to_dtype(dtype)?;
+        let hidden = [self.later(like, shape)?, self.of_other_windows(like, shape)?, by_masks(like, shape)?];
+        let either = |a: candle_core::Result<Tensor>, b: candle_core::Result<Tensor>| a?.broadcast_maximum(&b?);
+        let Some(hidden) = hidden.into_iter().flatten().map(Ok).reduce(either) else { return Ok(None) };
+        let hidden = hidden?;
+        let nothing = hidden.zeros_like()?.to_dtype(like.dtype())?;
+        let never = Tensor::full(f32::NEG_INFINITY, hidden.shape(), like.device())?.to_dtype(like.dtype())?;
         hidden.where_cond(&never, &nothing).map(Some)
     }
 
     /// 1 where a key comes after the query, `(1,1,t,p+t)`, in causal attention.
     fn later(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+        if !self.causal {
+            return Ok(None);
+        }
         let (past, keys) = (shape.first_position() as u32, (shape.first_position() + shape.tokens) as u32);
         let along = |from: u32| Tensor::arange(from, keys, like.device());
-        let later = |()| along(0)?.reshape((1, 1, 1, ()))?.broadcast_gt(&along(past)?.reshape((1, 1, (), 1))?);
-        self.causal.then_some(()).map(later).transpose()
+        along(0)?.reshape((1, 1, 1, ()))?.broadcast_gt(&along(past)?.reshape((1, 1, (), 1))?).map(Some)
     }
 
     /// 1 where a key is in another window than the query, `(1,1,t,t)`.
     fn of_other_windows(&self, like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
-        let apart = |()| {
-            let number = Tensor::new(window_of_each(shape), like.device())?;
-            number.reshape((1, 1, 1, ()))?.broadcast_ne(&number.reshape((1, 1, (), 1))?)
-        };
-        self.has_windows(shape).then_some(()).map(apart).transpose()
+        if !self.has_windows(shape) {
+            return Ok(None);
+        }
+        let number = Tensor::new(window_of_each(shape), like.device())?;
+        number.reshape((1, 1, 1, ()))?.broadcast_ne(&number.reshape((1, 1, (), 1))?).map(Some)
     }
 }
 
 /// 1 where a mask hides a key, `(n or 1,1,1,p+t)`.
-fn masked(like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
+fn by_masks(like: &Tensor, shape: &Shape) -> candle_core::Result<Option<Tensor>> {
     if shape.key_mask.is_none() && shape.past_mask.is_none() {
         return Ok(None);
     }

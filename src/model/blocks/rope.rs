@@ -114,21 +114,22 @@ impl Rope {
 
     /// For every token of a pass, the cosines of all pairs and then their sines, these times `sign`.
     fn angles<T: Real>(&self, shape: &Shape, sign: T) -> Vec<T> {
-        let (half, slower) = (self.frequencies.len(), self.slower(shape));
+        let (half, frequencies) = (self.frequencies.len(), self.frequencies_for(shape));
         let mut angles = vec![T::zero(); shape.tokens * 2 * half];
         for (token, row) in angles.chunks_exact_mut(2 * half).enumerate() {
             let (position, (cosines, sines)) = (self.position(shape, token), row.split_at_mut(half));
-            for (i, (theta, &axis)) in self.frequencies.iter().zip(&self.axes).enumerate() {
-                let (sin, cos) = (f64::from(position[axis]) * theta * slower.powi(i as i32)).sin_cos();
+            for (i, (theta, &axis)) in frequencies.iter().zip(&self.axes).enumerate() {
+                let (sin, cos) = (f64::from(position[axis]) * theta).sin_cos();
                 (cosines[i], sines[i]) = (T::lit(cos), sign * T::lit(sin));
             }
         }
         angles
     }
 
-    /// What each pair's frequency is multiplied with once more than that of the pair before.
-    fn slower(&self, shape: &Shape) -> f64 {
-        self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()))
+    /// Every pair's frequency in a pass, which is lower beyond the context.
+    fn frequencies_for(&self, shape: &Shape) -> Vec<f64> {
+        let slower = self.stretch.map_or(1.0, |stretch| stretch.ntk(shape, self.frequencies.len()));
+        (0..).zip(&self.frequencies).map(|(i, theta)| theta * slower.powi(i)).collect()
     }
 
     /// What the queries of a token are multiplied with; nothing, if every query is left as it is.
@@ -143,12 +144,11 @@ impl Rope {
     fn of_channels(&self, x: &Tensor, shape: &Shape) -> candle_core::Result<(Tensor, Tensor, Tensor)> {
         let d = 2 * self.frequencies.len();
         let (mut theta, mut axis, mut sign, mut partner) = (vec![0.0; d], vec![0u32; d], vec![1.0; d], vec![0u32; d]);
-        let slower = self.slower(shape);
-        for (i, (frequency, along)) in self.frequencies.iter().zip(&self.axes).enumerate() {
+        for (i, (frequency, along)) in self.frequencies_for(shape).into_iter().zip(&self.axes).enumerate() {
             let (a, b) = self.pair(i);
             (partner[a], partner[b], sign[a]) = (b as u32, a as u32, -1.0);
             for channel in [a, b] {
-                (theta[channel], axis[channel]) = (frequency * slower.powi(i as i32), *along as u32);
+                (theta[channel], axis[channel]) = (frequency, *along as u32);
             }
         }
         let places: Vec<u32> = (0..shape.tokens).flat_map(|token| self.position(shape, token)).collect();

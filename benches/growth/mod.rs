@@ -1,29 +1,20 @@
-//! How our cost grows with the work: seconds and peak memory over steps, tokens, layers, output tokens and masks.
+//! How our cost grows with the work: seconds and peak memory over steps, tokens, layers, output tokens and masks, `cargo bench -- growth`.
 //!
-//! ```text
-//! benches/peers/install.sh                     # its scripts write the models
-//! cargo bench --bench growth                   # all figures
-//! cargo bench --bench growth -- steps masks    # some
-//! ```
-//!
-//! Each series is fitted by a power of what grows, seconds ∝ nᵖ, on logarithmic axes; p stands in the legend. The points of a series work in
-//! turn, every round each once; a point is a median. The figures are `benches/growth_*.svg`, and in a dry run in `target/bench`.
-
-#[allow(dead_code, reason = "growth times our side alone, and compares with nobody")]
-mod common;
-#[allow(dead_code, reason = "growth asks families for their models and our side's work, not for their races")]
-mod race;
+//! Each series is fitted by a power of what grows, seconds ∝ nᵖ, on logarithmic axes; p stands in the legend. The points of a series
+//! work in turn, every round each once; a point is a median. The figures are `benches/growth_*.svg`, and in a dry run in `target/bench`.
 
 use std::path::PathBuf;
 
-use common::Fallible;
-use common::plan::{Plan, Scale, home, target};
-use common::racer::{Job, Racer, make, ourselves, race, started_for};
-use common::shape::{Model, Work};
-use common::watch::Watch;
 use pellucid::prelude::{Chart, Series, Show};
-use race::Family;
 use serde_json::{Value, json};
+
+use crate::common::Fallible;
+use crate::common::plan::{Plan, Scale, home};
+use crate::common::racer::{Job, Racer, make, ourselves, race};
+use crate::common::shape::{Model, Work};
+use crate::common::watch::Watch;
+use crate::race::Family;
+use crate::report::folder;
 
 /// One figure: what grows, and what is asked meanwhile.
 struct Growth {
@@ -44,6 +35,8 @@ struct Curve {
 }
 
 const STEPS: &[usize] = &[8, 16, 32, 64, 128];
+const MASKS: &[usize] = STEPS;
+const OUTPUTS: &[usize] = &[2, 4, 8, 16, 32];
 const TOKENS: &[usize] = &[32, 64, 128, 256, 512];
 const LAYERS: &[usize] = &[2, 4, 8, 16];
 
@@ -85,9 +78,9 @@ const GROWTHS: [Growth; 5] = [
         name: "outputs",
         axis: "tokens of the continuation",
         curves: &[
-            Curve { name: "IG, matrix", family: "llm", task: "matrix", set: said, values: &[2, 4, 8, 16, 32] },
-            Curve { name: "IG, sequence", family: "llm", task: "sequence", set: said, values: &[2, 4, 8, 16, 32] },
-            Curve { name: "ablation", family: "llm", task: "ablation", set: said, values: &[2, 4, 8, 16, 32] },
+            Curve { name: "IG, matrix", family: "llm", task: "matrix", set: said, values: OUTPUTS },
+            Curve { name: "IG, sequence", family: "llm", task: "sequence", set: said, values: OUTPUTS },
+            Curve { name: "ablation", family: "llm", task: "ablation", set: said, values: OUTPUTS },
         ],
         memory: true,
     },
@@ -95,14 +88,8 @@ const GROWTHS: [Growth; 5] = [
         name: "masks",
         axis: "masks of ContextCite",
         curves: &[
-            Curve { name: "exact", family: "context-cite", task: "cite", set: masks, values: &[8, 16, 32, 64, 128] },
-            Curve {
-                name: "fast",
-                family: "context-cite",
-                task: "cite-fast",
-                set: masks,
-                values: &[8, 16, 32, 64, 128],
-            },
+            Curve { name: "exact", family: "context-cite", task: "cite", set: masks, values: MASKS },
+            Curve { name: "fast", family: "context-cite", task: "cite-fast", set: masks, values: MASKS },
         ],
         memory: false,
     },
@@ -135,31 +122,16 @@ fn masks(_: &mut Model, work: &mut Work, n: usize) {
 /// What a point took: how much was asked, median seconds, peak MiB.
 type Point = (usize, f64, Option<f64>);
 
-fn main() -> Fallible<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(job) = started_for(&arguments)? {
-        return race::serve(&job);
-    }
-    let (plan, watch) = (Plan::asked(&arguments)?, Watch::start()?);
-    known(&plan)?;
-    let (folder, mut found) = (target().join("bench"), serde_json::Map::new());
-    std::fs::create_dir_all(&folder)?;
+/// The figures that were asked for; all, if none.
+pub fn run(plan: &Plan) -> Fallible<()> {
+    plan.knows("figure", &GROWTHS.each_ref().map(|growth| growth.name))?;
+    let (watch, mut found) = (Watch::start()?, serde_json::Map::new());
+    std::fs::create_dir_all(folder())?;
     for growth in GROWTHS.iter().filter(|growth| plan.wants(&[growth.name])) {
-        found.insert(growth.name.into(), grow(growth, &plan, watch.as_ref())?);
+        found.insert(growth.name.into(), grow(growth, plan, watch.as_ref())?);
     }
-    let path = folder.join(format!("growth-{}.json", plan.scale_name()));
+    let path = folder().join(format!("growth-{}.json", plan.scale_name()));
     Ok(std::fs::write(path, format!("{:#}\n", Value::Object(found)))?)
-}
-
-/// That every name on the command line is one of a figure.
-///
-/// Errors: one is not.
-fn known(plan: &Plan) -> Fallible<()> {
-    let names = GROWTHS.each_ref().map(|growth| growth.name);
-    match plan.names.iter().find(|name| !names.contains(&name.as_str())) {
-        Some(name) => Err(format!("no figure {name}: there are {}", names.join(", ")).into()),
-        None => Ok(()),
-    }
 }
 
 /// Measures and draws a figure; its numbers, as they are written.
@@ -185,7 +157,8 @@ fn measure(curve: &Curve, plan: &Plan, watch: Option<&Watch>) -> Fallible<Vec<Po
     let start = |n: &usize| racer(curve, plan, *n);
     let mut racers = values.iter().map(start).collect::<Fallible<Vec<_>>>()?;
     race(&mut racers, if dry { 1 } else { ROUNDS }, watch)?;
-    Ok(values.iter().zip(&racers).map(|(n, racer)| point(*n, racer)).collect())
+    let point = |(n, racer): (&usize, &Racer)| (*n, racer.seconds()[1], racer.peak_mib());
+    Ok(values.iter().zip(&racers).map(point).collect())
 }
 
 fn racer(curve: &Curve, plan: &Plan, n: usize) -> Fallible<Racer> {
@@ -198,12 +171,6 @@ fn racer(curve: &Curve, plan: &Plan, n: usize) -> Fallible<Racer> {
     let job = Job { task: curve.task.into(), ..family.job_on(plan, &label, model, work) };
     make(family.maker, &job)?;
     Racer::start(&format!("{}, {n}", curve.name), &job, ourselves(&job)?)
-}
-
-fn point(n: usize, racer: &Racer) -> Point {
-    let mut seconds: Vec<f64> = racer.runs.iter().map(|run| run.seconds).collect();
-    seconds.sort_by(f64::total_cmp);
-    (n, seconds[seconds.len() / 2], racer.runs.iter().filter_map(|run| run.peak_mib).reduce(f64::max))
 }
 
 /// Draws one number of every point, and prints it. Seconds go through decades and have logarithmic axes; memory does not.
@@ -231,7 +198,7 @@ fn draw(
 
 /// Where figures are written.
 fn figures(plan: &Plan) -> PathBuf {
-    if plan.scale == Scale::Laptop { home().join("benches") } else { target().join("bench") }
+    if plan.scale == Scale::Laptop { home().join("benches") } else { folder() }
 }
 
 /// The slope of the straight line that fits log y over log x best, by least squares.
