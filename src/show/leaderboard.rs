@@ -40,8 +40,9 @@ fn decimals(largest: f64) -> usize {
     if largest > 0.0 { (2.0 - largest.log10().floor()).clamp(0.0, 7.0) as usize } else { 2 }
 }
 
+/// A metric, and, not apart from it, whether more or less of it is better.
 fn heading(board: &Leaderboard, metric: &str) -> String {
-    format!("{metric} {}", if board.is_lower_better(metric) { "↓" } else { "↑" })
+    format!("{metric}\u{a0}{}", if board.is_lower_better(metric) { "↓" } else { "↑" })
 }
 
 /// Whether some method has a metric in some examples only.
