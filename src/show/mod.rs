@@ -21,6 +21,7 @@ mod drawing;
 mod gallery;
 mod grid;
 mod heads;
+mod heat;
 mod labels;
 mod law;
 mod leaderboard;

@@ -7,14 +7,15 @@ use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
 use maud::{Markup, html};
 
-use super::blocks::{Coarse, blocks};
+use super::blocks::blocks;
 use super::card::{card, title};
 use super::contour::{Field, Line, engrave};
+use super::heat::{full_colour, heat, minuses};
 use super::labels::{headline, strongest};
 use super::law::law;
 use super::legend::{bar, colour, colours, low, number, unsigned};
 use super::mask::red_mask;
-use super::palette::{greyed, hex, outline, stained};
+use super::palette::{hex, outline};
 use super::picture::{ROOM, at_most, fitted, framed, photograph, png};
 use super::svg::Drawing;
 use super::{Panel, Show, beside};
@@ -202,25 +203,9 @@ impl Overlay {
                 polyline points=(points(line)) fill="none" stroke=(hex(outline(line.level >= 0.0))) stroke-width="1.6" stroke-dasharray=(dash(line)) {}
             }
             @if self.is_heat() && self.is_signed() {
-                path d=(self.minuses(x, y, size)) fill="none" stroke="#111111" stroke-width="1.3" {}
+                path d=(minuses(&self.attribution.scores, self.cells().1, (x, y), size)) fill="none" stroke="#111111" stroke-width="1.3" {}
             }
         }
-    }
-
-    /// A path of minus signs, where the map taken coarsely is negative: for those who cannot tell its colours apart.
-    fn minuses(&self, x: f64, y: f64, size: (f64, f64)) -> String {
-        const HALF: f64 = 2.5;
-        const APART: f64 = 20.0;
-        let most = ((size.0 / APART) as usize, (size.1 / APART) as usize);
-        let coarse = Coarse::new(&self.attribution.scores, self.cells().1, (most.0.max(1), most.1.max(1)));
-        let (wide, high) = (size.0 / coarse.columns as f64, size.1 / coarse.rows as f64);
-        let minus = |cell: usize| {
-            let (row, column) = (cell / coarse.columns, cell % coarse.columns);
-            let (x, y) = (x + (column as f64 + 0.5) * wide - HALF, y + (row as f64 + 0.5) * high);
-            format!("M{x:.1} {y:.1}h{:.1}", 2.0 * HALF)
-        };
-        let negative = (0..coarse.shares.len()).filter(|&cell| coarse.shares[cell] <= -0.125);
-        negative.map(minus).collect()
     }
 
     /// How large it is shown, given the room.
@@ -320,24 +305,6 @@ fn proportionate(picture: &Image, attribution: &Attribution) -> Result<()> {
              being stretched: lay it over the picture the model saw, cut and resized"
         ))),
     }
-}
-
-/// What 99 % of |scores| do not exceed, or the largest where that is 0.
-fn full_colour(scores: &[f64]) -> f64 {
-    let mut sizes: Vec<f64> = scores.iter().map(|score| score.abs()).collect();
-    sizes.sort_by(f64::total_cmp);
-    let quantile = sizes[(0.99 * sizes.len() as f64).ceil() as usize - 1];
-    [quantile, sizes[sizes.len() - 1]].into_iter().find(|size| *size > 0.0).unwrap_or(1.0)
-}
-
-fn heat(ground: &RgbImage, map: &Tensor, scale: f64, signed: bool) -> Result<RgbImage> {
-    let scores = numbers(map)?;
-    let width = ground.width();
-    let colour = |x: u32, y: u32| {
-        let score = scores[(y * width + x) as usize];
-        Rgb(stained(greyed(ground.get_pixel(x, y).0), score / scale, signed))
-    };
-    Ok(RgbImage::from_fn(width, ground.height(), colour))
 }
 
 impl Show for Overlay {
