@@ -268,7 +268,11 @@ fn an_overlay_shows_where_and_with_which_sign() -> Result<()> {
     let (against, supports) = (colour(1, 1)?, colour(58, 38)?);
     assert!(against[0] > against[2] + 0.3 && supports[2] > supports[0] + 0.3, "{against:?}, {supports:?}");
     let minuses = |figure: &Overlay| figure.svg().unwrap_or_default().matches("h5.0").count();
-    assert_eq!((minuses(&overlay), minuses(&edges(&photo("cat")?)?)), (11, 0), "two rows of six, but for what is nearly 0");
+    assert_eq!(
+        (minuses(&overlay), minuses(&edges(&photo("cat")?)?)),
+        (11, 0),
+        "two rows of six, but for what is nearly 0"
+    );
     let text = overlay.text();
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[1].starts_with("−█") && lines[4].ends_with("██") && !lines[4].contains('−'), "{text}");

@@ -164,10 +164,11 @@ impl Convergence {
 
     /// What a logarithmic axis cannot show, in words.
     fn exact(&self) -> String {
-        let zeros = self.curves.iter().flat_map(|(rule, gaps)| {
-            let zero = gaps.iter().filter(|(_, gap)| *gap == 0.0);
-            zero.map(move |(n, _)| format!("; exactly 0, so not drawn: {rule} at {n}"))
+        let zeros = self.curves.iter().filter_map(|(rule, gaps)| {
+            let at: Vec<_> = gaps.iter().filter(|(_, gap)| *gap == 0.0).map(|(n, _)| n.to_string()).collect();
+            (!at.is_empty()).then(|| format!("{rule} at {}", at.join(", ")))
         });
-        zeros.collect()
+        let zeros: Vec<_> = zeros.collect();
+        if zeros.is_empty() { String::new() } else { format!("; exactly 0, so not drawn: {}", zeros.join("; ")) }
     }
 }

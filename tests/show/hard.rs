@@ -441,6 +441,15 @@ fn letters_can_be_read_on_every_colour() -> Result<()> {
 }
 
 #[test]
+fn a_convergence_says_once_what_it_cannot_draw() -> Result<()> {
+    let x = Tensor::new(&[1f64, 2.0], &Device::Cpu)?;
+    let linear = |x: &Tensor| Ok(x.sum(1)?);
+    let text = convergence(linear, &x, &x.zeros_like()?, &[Quadrature::Middle, Quadrature::Left], &[2, 4])?.text();
+    assert!(text.ends_with("; exactly 0, so not drawn: middle at 2, 4; left at 2, 4"), "{text}");
+    Ok(())
+}
+
+#[test]
 fn a_gallery_says_each_thing_once() -> Result<()> {
     let overlay = Overlay::new(&blank(60, 40)?, &signed_map(4, 6)?)?;
     let masks =
