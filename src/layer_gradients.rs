@@ -36,7 +36,7 @@ pub struct LayerGradients {
 ///
 /// f runs a model with the hook it is given, and returns one number per example: the logit to explain. One forward and
 /// one walk back serve all layers, by whatever rules the model is [`under`](crate::model::Bert::under). The relevance of a
-/// bias is b·ȳ, the gradient with respect to a factor before it (Srinivas & Fleuret 2019, arXiv 1905.00780, §3).
+/// bias is b·ȳ, the gradient with respect to a factor before it (Srinivas & Fleuret 2019, arXiv 1905.00780).
 ///
 /// Errors: f does not return one finite number per example; the model has fewer layers; no differentiable path leads
 /// from what a layer reads to f ([`Error::GraphCut`]).

@@ -29,7 +29,7 @@ impl Interpolation {
     }
 
     /// The say of a cell at a signed distance d from the point (Keys 1981, *Cubic convolution interpolation for digital image
-    /// processing*, eq. 4, for the cubic ones).
+    /// processing*, for the cubic ones).
     fn weight(self, d: f64) -> f64 {
         let cubic = |a: f64| match d.abs() {
             near if near <= 1.0 => ((a + 2.0) * near - (a + 3.0)) * near * near + 1.0,

@@ -34,9 +34,9 @@ struct Curve {
     values: &'static [usize],
 }
 
-const STEPS: &[usize] = &[8, 16, 32, 64, 128];
+const STEPS: &[usize] = &[8, 16, 32, 64];
 const MASKS: &[usize] = STEPS;
-const OUTPUTS: &[usize] = &[2, 4, 8, 16, 32];
+const OUTPUTS: &[usize] = &[2, 4, 8, 16];
 const TOKENS: &[usize] = &[32, 64, 128, 256, 512];
 const LAYERS: &[usize] = &[2, 4, 8, 16];
 
@@ -59,7 +59,7 @@ const GROWTHS: [Growth; 5] = [
             Curve { name: "IG on BERT", family: "bert", task: "bert", set: tokens, values: TOKENS },
             Curve { name: "IG on an LLM", family: "llm", task: "sequence", set: tokens, values: TOKENS },
             Curve { name: "FullGrad+", family: "fullgrad", task: "exact", set: tokens, values: TOKENS },
-            Curve { name: "ablation", family: "llm", task: "ablation", set: tokens, values: &[16, 32, 64, 128, 256] },
+            Curve { name: "ablation", family: "llm", task: "ablation", set: tokens, values: &[16, 32, 64, 128] },
         ],
         memory: true,
     },

@@ -2,7 +2,7 @@
 //!
 //! Samek et al. 2017, arXiv 1509.06321: the area over the perturbation curve. Petsiuk et al. 2018, arXiv 1806.07421: deletion and
 //! insertion. Blücher et al. 2024, arXiv 2401.06654: the symmetric relevance gain. The accuracies are those of Mehri et al. 2025,
-//! arXiv 2411.16760, §5.
+//! arXiv 2411.16760, §4.1.
 
 use std::collections::BTreeMap;
 

@@ -56,7 +56,7 @@ pub fn average_precision(why: &Attribution, mask: &Tensor) -> Result<f64> {
     Ok(area)
 }
 
-/// Scores, mask → the share of all positive scores that lies on ones (relevance mass accuracy, CLEVR-XAI, eq. 1). 0 if no score
+/// Scores, mask → the share of all positive scores that lies on ones (relevance mass accuracy, CLEVR-XAI). 0 if no score
 /// is positive.
 ///
 /// Errors: those of [`pointing_game`].
@@ -79,7 +79,7 @@ pub fn relevance_mass(why: &Attribution, mask: &Tensor) -> Result<f64> {
     Ok(if all > 0.0 { sum(&|inside| inside) / all } else { 0.0 })
 }
 
-/// Scores, mask of k ones → the share of ones among the k pixels of highest score (relevance rank accuracy, CLEVR-XAI, eq. 2).
+/// Scores, mask of k ones → the share of ones among the k pixels of highest score (relevance rank accuracy, CLEVR-XAI).
 /// Where scores tie at the k-th place, ones and zeros among them count in proportion.
 ///
 /// Errors: those of [`pointing_game`].

@@ -20,7 +20,7 @@ pub struct Randomisation {
 
 /// A method as a function of how a model of `blocks` blocks is loaded, which explains some examples → the rank correlations with
 /// the trained model's explanations, while the weights of the head are shuffled, then those of the last block too, and so on, and
-/// at last all (cascading randomisation, arXiv 1810.03292, §3.1).
+/// at last all («cascading randomization», arXiv 1810.03292, §3).
 ///
 /// `blocks` are all that the model has, its `layers()`: with fewer, those left over go with the head. Weights are shuffled within
 /// their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the head too count as embeddings. A

@@ -308,7 +308,7 @@ fn encoder(weights: &Weights, layout: &Layout, config: &Config, patches: &Patche
 }
 
 /// Half of a head's pairs of channels turn by a patch's row, half by its column, as if the picture had `grid` of them; tokens in
-/// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331, §2.1).
+/// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331).
 fn rope(config: &Config, grid: [usize; 2], patches: &Patches) -> Result<Rope> {
     let Config { channels, heads, .. } = *config;
     if heads == 0 || !channels.is_multiple_of(4 * heads) {

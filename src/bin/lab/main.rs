@@ -47,6 +47,9 @@ enum Task {
     Device,
     /// Execute chapters in the Rust kernel; the first cell that fails ends it
     Run {
+        /// With every exercise solved: an answer key that runs, in .lab/out
+        #[arg(long)]
+        solved: bool,
         /// Chapters (`01` is enough for 01_integrated_gradients) or Markdown files; all chapters when none is named
         names: Vec<String>,
     },
@@ -54,6 +57,11 @@ enum Task {
     Build {
         /// As for `run`
         names: Vec<String>,
+    },
+    /// Write the chapters for a class, without outputs: clean, exercises (without solutions), answers (solved)
+    HandOut {
+        /// The folder to write to
+        folder: PathBuf,
     },
     /// What Jupyter calls to start a kernel
     #[command(hide = true)]
@@ -81,8 +89,10 @@ fn perform(task: Task) -> Result<()> {
     }
     match task {
         Task::Open { jupyter } => jupyter::open(&lab, &jupyter),
-        Task::Run { names } => chapters::run(&lab, &names, false),
-        Task::Build { names } => chapters::run(&lab, &names, true),
+        Task::Run { names, solved: false } => chapters::run(&lab, &names, &[]),
+        Task::Run { names, solved: true } => chapters::run(&lab, &names, &["--solved"]),
+        Task::Build { names } => chapters::run(&lab, &names, &["--build"]),
+        Task::HandOut { folder } => chapters::hand_out(&lab, &folder),
         Task::Prepare | Task::Device | Task::Kernel { .. } => Ok(()),
     }
 }

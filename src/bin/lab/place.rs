@@ -1,6 +1,6 @@
 //! Where things live: the checkout, and the one folder `.lab` in it that holds all that is installed.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -22,6 +22,16 @@ impl Lab {
     /// A path inside `.lab`.
     pub fn at(&self, path: &str) -> PathBuf {
         self.home.join(path)
+    }
+
+    /// Where kernels build: in `.lab`, or in the user's own cache where `.lab` is somebody else's or cannot be written to.
+    pub fn kernels(&self) -> Result<PathBuf> {
+        if File::options().append(true).open(self.at("lock")).is_ok() {
+            return Ok(self.at("kernels"));
+        }
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+        Ok(cache.context("no place for a kernel to build in: set HOME")?.join("pellucid/kernels"))
     }
 
     /// The folder of the learner's notebooks, in which every kernel starts.

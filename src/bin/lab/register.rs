@@ -1,6 +1,8 @@
 //! What Jupyter is told about the kernel.
 
+use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
@@ -17,6 +19,10 @@ const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
 const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
                       glibc.malloc.trim_threshold=2147483647:\
                       glibc.malloc.top_pad=268435456";
+
+/// Where cargo and rustup live, below the home folder unless a variable says otherwise. A kernel builds with the toolchain and the
+/// crates that pellucid was compiled with, whoever starts it and from wherever.
+const TOOLCHAIN: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
 
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab, device: &Device) -> Result<()> {
@@ -52,6 +58,12 @@ fn spec(lab: &Lab, device: &Device) -> Value {
     })
 }
 
+/// One of the toolchain's folders, if it is there.
+fn toolchain(variable: &str, usual: &str) -> Option<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(usual))).filter(|folder| folder.is_dir())
+}
+
 /// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
 /// by itself where one is on the path.
 fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
@@ -63,6 +75,9 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     set("CANDLE_NUM_THREADS", "1".into());
     set("EVCXR_CONFIG_DIR", lab.at("evcxr/config").display().to_string());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
+    for (name, folder) in TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, toolchain(name, usual)?))) {
+        set(name, folder.display().to_string());
+    }
     for (name, value) in device.environment() {
         set(name, value);
     }

@@ -45,7 +45,7 @@ const STEPS: [Step; 5] = [
     },
     Step {
         what: "pellucid, compiled for the kernel",
-        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more), and the room again for every notebook that is open at once",
+        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more)",
         is_done: warm::is_warm,
         make: warm::warm,
     },

@@ -101,7 +101,7 @@ impl Rope {
 
     /// Beyond a context of so many tokens, lower frequencies and longer queries (the first `queries` heads), as Qwen has them:
     /// dynamic NTK, θᵢ·α^(−2i/(d−2)) with α = 2^⌈log₂(t/context) + 1⌉ − 1, and log-n attention, q·ln n/ln context at the nth
-    /// token (Bai et al. 2023, arXiv 2309.16609, §2.3.2).
+    /// token (Bai et al. 2023, arXiv 2309.16609, §2.5).
     pub fn stretching(self, context: usize, queries: usize) -> Self {
         Self { stretch: Some(Stretch { context, queries }), ..self }
     }
