@@ -1,7 +1,8 @@
 """A chapter as a notebook: as it is written, with its exercises solved, or without their solutions.
 
-An exercise is a cell with a line that begins with `check::`, and below it the prose that holds a fold called Solution. The
-first ```rs fence of that fold is what a learner might have written: it takes the place of all that stands before the verdict.
+A verdict is a line that begins with `check::`. A cell with one is an exercise if the prose below it holds a fold called
+Solution. The first ```rs fence of that fold is what a learner might have written: it takes the place of all that stands
+before the verdict.
 """
 
 import hashlib
@@ -14,6 +15,8 @@ SPECS = {
     "kernelspec": {"name": "pellucid", "display_name": "Rust (pellucid)", "language": "rust"},
     "language_info": {"name": "rust", "file_extension": ".rs", "mimetype": "text/rust", "pygments_lexer": "rust"},
 }
+# without it jupytext takes a page's only fences for its cells, whatever their language
+HEADER = "---\njupyter:\n  kernelspec:\n    display_name: Rust (pellucid)\n    language: rust\n    name: pellucid\n---\n\n"
 ANSWERS = re.compile(r"<details><summary>(?:Solution|Answer)</summary>\n(.*?)</details>\n*", re.S)
 CODE = re.compile(r"^```rs\n(.*?)\n```", re.S | re.M)
 VERDICT = re.compile(r"^check::", re.M)
@@ -21,7 +24,7 @@ VERDICT = re.compile(r"^check::", re.M)
 
 def read_chapter(path):
     """A chapter's ```rust fences become cells; everything else, other languages too, stays prose."""
-    notebook = jupytext.reads(list_tags(path.read_text(encoding="utf-8")), fmt="md")
+    notebook = jupytext.reads(HEADER + list_tags(path.read_text(encoding="utf-8")), fmt="md")
     notebook.metadata = nbformat.from_dict(SPECS)
     notebook.cells = [as_prose(cell) for cell in notebook.cells]
     name_cells(notebook.cells)
@@ -53,7 +56,7 @@ def name_cells(cells):
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
-def is_exercise(cell):
+def has_verdict(cell):
     return cell.cell_type == "code" and VERDICT.search(cell.source) is not None
 
 
@@ -63,22 +66,21 @@ def is_solved(cell):
 
 def solve(notebook):
     """Every exercise as its solution has it."""
-    for cell, prose in zip(notebook.cells, [*notebook.cells[1:], nbformat.v4.new_markdown_cell()]):
-        if is_exercise(cell):
-            cell.source = solution(cell, prose)
+    for cell, prose in zip(notebook.cells, notebook.cells[1:]):
+        fold = has_verdict(cell) and ANSWERS.search(prose.source)
+        if fold:
+            cell.source = solved(cell.source, fold[1])
             cell.metadata.tags = [*cell.metadata.get("tags", []), "solved"]
     return notebook
 
 
-def solution(exercise, prose):
+def solved(exercise, solution):
     """The solution's code, and the exercise's verdict if it has none of its own."""
-    fold = ANSWERS.search(prose.source)
-    code = fold and CODE.search(fold[1])
+    code = CODE.search(solution)
     if not code:
-        raise ValueError(f"no ```rs fence in a Solution below this exercise:\n{exercise.source}")
-    if VERDICT.search(code[1]):
-        return code[1]
-    return f"{code[1]}\n{exercise.source[VERDICT.search(exercise.source).start():]}"
+        raise ValueError(f"the Solution of this exercise has no ```rs fence:\n{exercise}")
+    own = VERDICT.search(code[1])
+    return code[1] if own else f"{code[1]}\n{exercise[VERDICT.search(exercise).start():]}"
 
 
 def withhold(notebook):

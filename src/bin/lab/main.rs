@@ -2,12 +2,14 @@
 //!
 //! Everything it installs goes into the folder `.lab` of the checkout: JupyterLab, the Rust kernel, and pellucid compiled
 //! for that kernel, on the [`device`] that the machine has. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and
-//! [`warm`] are its steps; [`register`] tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
+//! [`warm`] are its steps; [`register`] tells Jupyter about the kernel, and [`launch`] becomes one, in a folder of the [`pool`];
+//! [`chapters`] executes the course, or writes it for a class.
 
 mod chapters;
 mod device;
 mod jupyter;
 mod kernel;
+mod launch;
 mod machine;
 mod place;
 mod pool;
@@ -83,7 +85,7 @@ fn main() -> ExitCode {
 fn perform(task: Task) -> Result<()> {
     let lab = Lab::here()?;
     match task {
-        Task::Kernel { connection_file } => return pool::become_kernel(&lab, &connection_file),
+        Task::Kernel { connection_file } => return launch::become_kernel(&lab, &connection_file),
         Task::Device => println!("{}", device::choose()?),
         _ => steps::prepare(&lab)?,
     }

@@ -1,57 +1,14 @@
 //! One build folder per running kernel: two notebooks open at once must not compile into each other.
 
-use std::env;
-use std::ffi::OsString;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::place::{self, Lab};
-use crate::process::turn_into;
+use crate::place;
 
-/// Becomes the kernel, in the first build folder nobody uses.
-///
-/// The folder's lock goes along as the kernel's standard input, which kernels do not read: it is held exactly as long
-/// as the kernel lives, however it ends.
-pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
-    let (folder, lock) = match env::var("LAB_KERNEL") {
-        Ok(name) => waited_for(&lab.at("kernels").join(name))?,
-        Err(_) => first_free(&lab.at("kernels/warm"), &lab.kernels()?)?,
-    };
-    let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
-    // What a desktop or a hub starts often knows nothing of cargo, and a cell nothing of a library that it reaches by a link.
-    let cargo = env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin"));
-    kernel.env("PATH", with("PATH", cargo)?).env("LD_LIBRARY_PATH", with("LD_LIBRARY_PATH", libraries(&folder))?);
-    for (variable, _) in env::vars_os().filter(|(variable, _)| is_of_a_run(&variable.to_string_lossy())) {
-        kernel.env_remove(variable);
-    }
-    kernel.arg("--control_file").arg(connection_file).env("EVCXR_TMPDIR", folder).stdin(lock);
-    turn_into(&mut kernel)
-}
-
-/// Whether `cargo run` has set a variable for what it runs. A kernel that inherits it would find that crates were built under
-/// another, and build them anew.
-fn is_of_a_run(variable: &str) -> bool {
-    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"].iter().any(|prefix| variable.starts_with(prefix))
-}
-
-/// A variable that lists folders, with more of them.
-fn with(variable: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
-    let usual = env::var_os(variable).unwrap_or_default();
-    let usual = env::split_paths(&usual).filter(|folder| !folder.as_os_str().is_empty());
-    Ok(env::join_paths(usual.chain(more))?)
-}
-
-/// Where a build folder has the libraries that its cells are linked against, one for each kind of machine.
-fn libraries(folder: &Path) -> Vec<PathBuf> {
-    let targets = fs::read_dir(folder.join("target")).into_iter().flatten().flatten();
-    targets.map(|target| target.path().join("debug/deps")).filter(|folder| folder.is_dir()).collect()
-}
-
-/// The first free folder, filled from the warm one unless it already was.
-fn first_free(warm: &Path, kernels: &Path) -> Result<(PathBuf, File)> {
+/// The first free folder and its lock, filled from the warm one unless it already was.
+pub fn first_free(warm: &Path, kernels: &Path) -> Result<(PathBuf, File)> {
     for number in 0..64 {
         if let Some((folder, lock)) = claim(&kernels.join(number.to_string()))? {
             fill(warm, &folder)?;
@@ -68,7 +25,7 @@ fn claim(folder: &Path) -> Result<Option<(PathBuf, File)>> {
 }
 
 /// This very folder, if need be after a kernel that is just ending.
-fn waited_for(folder: &Path) -> Result<(PathBuf, File)> {
+pub fn waited_for(folder: &Path) -> Result<(PathBuf, File)> {
     let lock = lock_of(folder)?;
     lock.lock()?;
     Ok((folder.to_owned(), lock))

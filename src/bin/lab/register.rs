@@ -15,6 +15,10 @@ use crate::place::{self, Lab};
 /// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second.
 const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
 
+/// All that the chapters need is compiled already; without a network cargo would look for news of it, and fail. The command
+/// `:offline 0` in a cell lets a notebook have further crates.
+const OFFLINE: &str = "[evcxr]\noffline_mode = true\n";
+
 /// Keeps the memory a cell frees for the next one, instead of giving it back and asking again.
 const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
                       glibc.malloc.trim_threshold=2147483647:\
@@ -29,7 +33,8 @@ pub fn register(lab: &Lab, device: &Device) -> Result<()> {
     place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
     place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
     place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab, device)))?;
-    for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/config"]) {
+    place::write(&lab.at("evcxr/offline/evcxr.toml"), OFFLINE)?;
+    for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/online"]) {
         fs::create_dir_all(lab.at(folder))?;
     }
     install_myself(lab)
@@ -73,7 +78,6 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     set("RUST_LIB_BACKTRACE", "0".into());
     set("RAYON_NUM_THREADS", threads);
     set("CANDLE_NUM_THREADS", "1".into());
-    set("EVCXR_CONFIG_DIR", lab.at("evcxr/config").display().to_string());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
     for (name, folder) in TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, toolchain(name, usual)?))) {
         set(name, folder.display().to_string());

@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, DeadKernelError
 from nbconvert import HTMLExporter
 
-from chapter import SPECS, is_exercise, is_solved, read_chapter, solve
+from chapter import SPECS, has_verdict, is_solved, read_chapter, solve
 
 CARGO = re.compile(r"\s*(Compiling|Downloading|Downloaded|Updating|Locking|Adding|Blocking|Finished|Fresh|Checking)\b")
 THREAD = re.compile(r"(?<=') \(\d+\)(?= panicked at)")
@@ -110,13 +110,13 @@ def failed(cell):
     tolerated = "stderr-ok" in cell.metadata.get("tags", []) and not any("panicked at" in line for line in lines)
     lost = ["the fields of a value are shown and not the value: does the last line move a variable?"]
     lost = lost if any(map(is_fields, outputs)) else []
-    return "\n".join(errors + ([] if tolerated else lines) + lost + (misjudged(cell) if is_exercise(cell) else []))
+    return "\n".join(errors + ([] if tolerated else lines) + lost + (misjudged(cell) if has_verdict(cell) else []))
 
 
-def misjudged(exercise):
-    """What is wrong with an exercise's verdict: as it ships it is unsolved, and its solution solves it."""
-    wanted = "✓ Solved" if is_solved(exercise) else "○ Not solved yet"
-    shown = [output["data"].get("text/plain", "") for output in exercise.outputs if "data" in output]
+def misjudged(cell):
+    """What is wrong with a verdict: as it ships an exercise is unsolved, and its solution solves it."""
+    wanted = "✓ Solved" if is_solved(cell) else "○ Not solved yet"
+    shown = [output["data"].get("text/plain", "") for output in cell.outputs if "data" in output]
     return [] if any(text.startswith(wanted) for text in shown) else [f"the verdict should be «{wanted}»: {shown}"]
 
 
