@@ -10,9 +10,9 @@ use crate::model::text::Token;
 
 /// The text as it is written, each part shaded by its share of the scale, with its score behind it where that counts.
 pub(super) fn running(attribution: &Attribution, scale: f64) -> Markup {
-    /// Every paragraph runs in its own direction, and printers keep the colours.
-    const TEXT: &str = "margin: 0.3em 0; white-space: pre-wrap; overflow-wrap: anywhere; unicode-bidi: plaintext; line-height: 1.8; \
-                        -webkit-print-color-adjust: exact; print-color-adjust: exact";
+    /// Every paragraph runs in its own direction; where an untrusted notebook strips that, all run in that of the first.
+    const TEXT: &str = "margin: 0; white-space: pre-wrap; overflow-wrap: break-word; overflow-wrap: anywhere; \
+                        unicode-bidi: plaintext; line-height: 1.8";
     let parts = attribution.tokens();
     let (pieces, rest) = pieces(attribution.features.text().unwrap_or_default(), parts);
     let least = least(parts, scale);
@@ -20,7 +20,7 @@ pub(super) fn running(attribution: &Attribution, scale: f64) -> Markup {
         div dir="auto" style=(TEXT) {
             @for ((before, part), &score) in pieces.into_iter().zip(&attribution.scores) {
                 (before)
-                span style=(format!("border-radius: 3px; padding: 0.1em 0;{}", ink(score / scale))) { (part) }
+                span style=(format!("border-radius: 3px; padding: 0.1em 0{}", ink(score / scale))) { (part) }
                 @if score.abs() >= least { (number(score, scale)) }
             }
             (rest)

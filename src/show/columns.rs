@@ -1,0 +1,46 @@
+//! Columns for a terminal, where a Chinese character or an emoji takes two places and an accent none.
+
+use unicode_width::UnicodeWidthStr;
+
+/// More rows than this are summed up.
+pub(super) const MANY: usize = 200;
+/// A text of more places than this is cut.
+pub(super) const LONG: usize = 300;
+
+/// Which edge of its column a cell keeps to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Edge {
+    Left,
+    Right,
+}
+
+/// How many places a text takes.
+pub(super) fn width(text: &str) -> usize {
+    text.width()
+}
+
+/// The widest of some texts.
+pub(super) fn widest<'a>(texts: impl IntoIterator<Item = &'a String>) -> usize {
+    texts.into_iter().map(|text| width(text)).max().unwrap_or(0)
+}
+
+/// The cells of a column, all as wide as the widest.
+pub(super) fn padded(edge: Edge, cells: &[String]) -> Vec<String> {
+    let widest = widest(cells);
+    let pad = |cell: &String| {
+        let space = " ".repeat(widest - width(cell));
+        match edge {
+            Edge::Left => format!("{cell}{space}"),
+            Edge::Right => format!("{space}{cell}"),
+        }
+    };
+    cells.iter().map(pad).collect()
+}
+
+/// Columns side by side, a line per row.
+pub(super) fn lines(columns: &[(Edge, Vec<String>)]) -> String {
+    let columns: Vec<Vec<String>> = columns.iter().map(|(edge, cells)| padded(*edge, cells)).collect();
+    let rows = columns.iter().map(Vec::len).min().unwrap_or(0);
+    let line = |row: usize| columns.iter().map(|column| column[row].as_str()).collect::<Vec<_>>().join(" ");
+    (0..rows).map(|row| format!("{}\n", line(row).trim_end())).collect()
+}
