@@ -523,7 +523,8 @@ impl Attribution {
     }
 
     /// Tokens of a prompt → the sources of its context: Σ over the tokens of each, to be compared with
-    /// [`ContextCite`](crate::ContextCite). What other tokens have is left out, and with it the law of the whole.
+    /// [`ContextCite`](crate::ContextCite). What other tokens have is left out, and with it the law of the whole, as every figure
+    /// says.
     ///
     /// Errors: the scores are not over tokens; the text does not say the context.
     pub fn over_sources(&self, sources: &Sources) -> Result<Self> {

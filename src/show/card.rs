@@ -8,7 +8,7 @@ use crate::attribution::Attribution;
 
 /// The sizes of letters: a title and a text as the page has them, tables a little smaller, small print. In drawings they are 12
 /// and 11 pixels.
-pub(super) const TABLE: &str = "border-collapse: collapse; margin: 0; font-size: 90%; color: #222222";
+pub(super) const TABLE: &str = "border-collapse: collapse; margin: 0 0 0.4em 0; font-size: 90%; color: #222222";
 /// A row that shows the card through: notebooks give rows grounds of their own.
 pub(super) const ROW: &str = "background-color: transparent";
 const SMALL: &str = "font-size: 85%; color: #444444; margin-top: 0.4em";

@@ -1,9 +1,13 @@
 //! Columns for a terminal, where a Chinese character or an emoji takes two places and an accent none.
 
+use std::ops::Range;
+
 use unicode_width::UnicodeWidthStr;
 
 /// More rows than this are summed up.
 pub(super) const MANY: usize = 200;
+/// So many columns of numbers a printed page has room for.
+pub(super) const PAGE: usize = 6;
 /// A text of more places than this is cut.
 pub(super) const LONG: usize = 300;
 
@@ -12,6 +16,12 @@ pub(super) const LONG: usize = 300;
 pub(super) enum Edge {
     Left,
     Right,
+}
+
+/// Columns of which `most` fit side by side, and the others go on below, in ranges of about the same length.
+pub(super) fn panels(columns: usize, most: usize) -> Vec<Range<usize>> {
+    let across = columns.div_ceil(columns.div_ceil(most).max(1)).max(1);
+    (0..columns.max(1)).step_by(across).map(|from| from..(from + across).min(columns)).collect()
 }
 
 /// How many places a text takes.

@@ -1,9 +1,11 @@
 //! Several explanations of one text, side by side.
 
+use std::ops::Range;
+
 use maud::{Markup, html};
 
 use super::card::{DIM, ROW, TABLE, card};
-use super::columns::{Edge, LONG, MANY, lines};
+use super::columns::{Edge, LONG, MANY, PAGE, lines, panels};
 use super::labels::{names, shortened};
 use super::law::laws;
 use super::strip::ink;
@@ -14,13 +16,16 @@ use crate::{Error, Result};
 
 /// A table: a row per token or word, a column per attribution, each column shaded on its own scale.
 ///
-/// Special tokens are dimmed and do not stretch the scale. Of more than 200 rows the first 200 are shown.
+/// Special tokens are dimmed and do not stretch the scale. Of more than 200 rows the first 200 are
+/// shown; of more than six columns some stand below.
 ///
 /// Columns may come from models with different tokenizers: words are the same words in all of them, and a special token
 /// that a model does not have is left blank in its column.
 #[derive(Clone, Debug)]
 pub struct Comparison {
     columns: Vec<(String, Attribution)>,
+    /// Each column's |score| of full colour.
+    scales: Vec<f64>,
     rows: Vec<Row>,
 }
 
@@ -51,7 +56,8 @@ impl Comparison {
             )));
         }
         let columns: Vec<_> = columns.iter().map(|(name, a)| (name.to_string(), (*a).clone())).collect();
-        Ok(Self { rows: aligned(&columns), columns })
+        let scales = columns.iter().map(|(_, attribution)| scale(attribution)).collect();
+        Ok(Self { rows: aligned(&columns), scales, columns })
     }
 
     fn score(&self, row: &Row, column: usize) -> Option<f64> {
@@ -116,13 +122,26 @@ impl Comparison {
         laws(&self.columns.iter().map(|(title, attribution)| (title.as_str(), attribution)).collect::<Vec<_>>())
     }
 
-    fn row(&self, row: &Row, scales: &[f64]) -> Markup {
+    /// A table of some of the columns.
+    fn table(&self, columns: Range<usize>) -> Markup {
+        html! {
+            table style=(TABLE) {
+                tr style=(ROW) {
+                    th {}
+                    @for (title, _) in &self.columns[columns.clone()] { th scope="col" style=(HEAD) { bdi { (title) } } }
+                }
+                @for row in self.shown().0 { (self.row(row, columns.clone())) }
+            }
+        }
+    }
+
+    fn row(&self, row: &Row, columns: Range<usize>) -> Markup {
         let dim = if row.special { format!("; color: {DIM}") } else { String::new() };
         html! {
             tr style=(ROW) {
                 th scope="row" style=(format!("{NAME}{dim}")) { bdi { (shortened(&row.name, LONG)) } }
-                @for (column, scale) in scales.iter().enumerate() {
-                    @match self.score(row, column) { Some(score) => (cell(score, *scale, row.special)), None => td {} }
+                @for column in columns {
+                    @match self.score(row, column) { Some(score) => (cell(score, self.scales[column], row.special)), None => td {} }
                 }
             }
         }
@@ -137,9 +156,8 @@ impl Show for Comparison {
     fn text(&self) -> String {
         let (rows, more) = self.shown();
         let names = std::iter::once(String::new()).chain(rows.iter().map(|row| shortened(&row.name, 40)));
-        let column = |(i, (title, attribution)): (usize, &(String, Attribution))| {
-            let scale = scale(attribution);
-            let cell = |row: &Row| self.score(row, i).map_or(String::new(), |score| beside(score, scale));
+        let column = |(i, (title, _)): (usize, &(String, Attribution))| {
+            let cell = |row: &Row| self.score(row, i).map_or(String::new(), |score| beside(score, self.scales[i]));
             (Edge::Right, std::iter::once(shortened(title, 32)).chain(rows.iter().map(cell)).collect())
         };
         let numbers = self.columns.iter().enumerate().map(column);
@@ -150,20 +168,12 @@ impl Show for Comparison {
     }
 
     fn html(&self) -> String {
-        let scales: Vec<f64> = self.columns.iter().map(|column| scale(&column.1)).collect();
-        let (rows, more) = self.shown();
-        let table = html! {
-            table style=(TABLE) {
-                tr style=(ROW) {
-                    th {}
-                    @for (title, _) in &self.columns { th scope="col" style=(HEAD) { bdi { (title) } } }
-                }
-                @for row in rows { (self.row(row, &scales)) }
-            }
-            @if let Some(more) = more { div { (more) } }
+        let tables = html! {
+            @for columns in panels(self.columns.len(), PAGE) { (self.table(columns)) }
+            @if let Some(more) = self.shown().1 { div { (more) } }
         };
         let legend = "each column has its own scale: blue supports the target, orange and underlined speaks against it";
         let notes = [vec![legend.to_string()], self.laws()].concat();
-        card(html! { @if let Some(target) = target(&self.columns) { bdi { (target) } } }, table, &notes).into_string()
+        card(html! { @if let Some(target) = target(&self.columns) { bdi { (target) } } }, tables, &notes).into_string()
     }
 }

@@ -4,8 +4,8 @@ use maud::{Markup, html};
 
 use super::Show;
 use super::card::card;
-use super::labels::shortened;
-use super::law::{grouped, laws};
+use super::labels::{line, shortened};
+use super::law::{grouped, laws, listed};
 use super::legend::{bar_across, unsigned};
 use super::overlay::Overlay;
 use super::picture::{fitted, framed, photograph};
@@ -206,7 +206,7 @@ impl Gallery {
         let alone = rules.len() == 1;
         let line = |((rule, is_heat), titles): ((String, bool), Vec<&str>)| match is_heat || alone {
             true => rule,
-            false => format!("{}: {rule}", titles.join(" · ")),
+            false => format!("{}: {rule}", listed(&titles)),
         };
         let scales = match self.one_scale {
             true => "one colour scale for all",
@@ -240,8 +240,8 @@ impl FromIterator<(String, Overlay)> for Gallery {
 impl Show for Gallery {
     fn text(&self) -> String {
         let panel = |(title, panel): &(String, Panel)| match panel {
-            Panel::Picture(image) => format!("{title}: {}", image.text()),
-            Panel::Overlay(overlay) => format!("{title}\n{}", overlay.blocks()),
+            Panel::Picture(image) => format!("{}: {}", line(title), image.text()),
+            Panel::Overlay(overlay) => format!("{}\n{}", line(title), overlay.blocks()),
         };
         let panels: String = self.panels.iter().map(panel).collect();
         format!("{panels}{}", [self.legend(), self.laws()].concat().join("\n"))

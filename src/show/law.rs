@@ -1,6 +1,6 @@
 //! The line under every figure: what the method promised, what came out, and what lies between.
 
-use super::labels::label;
+use super::labels::{label, shortened};
 use super::signed;
 use crate::attribution::{Attribution, Completeness, PART};
 
@@ -28,13 +28,18 @@ pub(super) fn laws(titled: &[(&str, &Attribution)]) -> Vec<String> {
     let is_plain = |a: &Attribution| a.completeness.is_none() && part(a).is_none() && told(a).is_empty();
     let (plain, other): (Vec<_>, Vec<_>) = titled.iter().copied().partition(|(_, attribution)| is_plain(attribution));
     let laws = grouped(other.into_iter().map(|(title, attribution)| (law(attribution), title)));
-    laws.into_iter().map(|(law, titles)| format!("{}: {law}", titles.join(" · "))).chain(unpromised(&plain)).collect()
+    laws.into_iter().map(|(law, titles)| format!("{}: {law}", listed(&titles))).chain(unpromised(&plain)).collect()
+}
+
+/// Titles that one thing is said of.
+pub(super) fn listed(titles: &[&str]) -> String {
+    titles.iter().map(|title| shortened(title, 60)).collect::<Vec<_>>().join(" · ")
 }
 
 /// The sums of what promises none.
 fn unpromised(plain: &[(&str, &Attribution)]) -> Option<String> {
     let sums = grouped(plain.iter().map(|(title, attribution)| (signed(attribution.sum()), *title)));
-    let sums: Vec<_> = sums.into_iter().map(|(sum, titles)| format!("{} {sum}", titles.join(" · "))).collect();
+    let sums: Vec<_> = sums.into_iter().map(|(sum, titles)| format!("{} {sum}", listed(&titles))).collect();
     let methods = grouped(plain.iter().map(|(_, attribution)| (&attribution.method, ())));
     let promise = match &methods[..] {
         [] => return None,
@@ -103,7 +108,7 @@ fn worst(attribution: &Attribution) -> String {
     worst.map_or(String::new(), |(output, law)| {
         format!(
             "; of single outputs, «{}» misses by most: {} of {}",
-            label(&output.name),
+            shortened(&label(&output.name), 40),
             signed(law.gap()),
             signed(law.promised)
         )

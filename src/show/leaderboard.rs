@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::Show;
 use super::card::{DIM, ROW, TABLE, card};
-use super::columns::{Edge, padded, widest};
+use super::columns::{Edge, PAGE, padded, panels, widest};
 use crate::bootstrap::Estimate;
 use crate::faithfulness::Leaderboard;
 
@@ -79,24 +79,10 @@ impl Show for Leaderboard {
     }
 
     fn html(&self) -> String {
-        let columns: Vec<Vec<Option<Cell>>> = self.metrics().iter().map(|metric| column(self, metric)).collect();
-        let table = html! {
-            table style=(TABLE) {
-                tr style=(ROW) {
-                    th scope="col" style="text-align: left; padding: 3px 10px" { "method" }
-                    @for metric in self.metrics() {
-                        th scope="col" style="text-align: right; padding: 3px 10px" { (heading(self, metric)) }
-                    }
-                }
-                @for (row, method) in self.methods().iter().enumerate() {
-                    tr style=(ROW) {
-                        th scope="row" style=(NAME) { bdi { (method) } }
-                        @for cells in &columns { td style=(CELL) { (shown(&cells[row])) } }
-                    }
-                }
-            }
+        let tables = html! {
+            @for columns in panels(self.metrics().len(), PAGE) { (table(self, &self.metrics()[columns])) }
         };
-        card(html! {}, table, &[note(self)]).into_string()
+        card(html! {}, tables, &[note(self)]).into_string()
     }
 
     fn json(&self) -> Option<String> {
@@ -106,6 +92,25 @@ impl Show for Leaderboard {
 
 const CELL: &str = "text-align: right; padding: 3px 10px; border-top: 1px solid #aaaaaa; white-space: nowrap";
 const NAME: &str = "text-align: left; padding: 3px 10px; border-top: 1px solid #aaaaaa; font-weight: normal";
+
+/// A table of some of the metrics.
+fn table(board: &Leaderboard, metrics: &[String]) -> Markup {
+    let columns: Vec<Vec<Option<Cell>>> = metrics.iter().map(|metric| column(board, metric)).collect();
+    html! {
+        table style=(TABLE) {
+            tr style=(ROW) {
+                th scope="col" style="text-align: left; padding: 3px 10px" { "method" }
+                @for metric in metrics { th scope="col" style="text-align: right; padding: 3px 10px" { (heading(board, metric)) } }
+            }
+            @for (row, method) in board.methods().iter().enumerate() {
+                tr style=(ROW) {
+                    th scope="row" style=(NAME) { bdi { (method) } }
+                    @for cells in &columns { td style=(CELL) { (shown(&cells[row])) } }
+                }
+            }
+        }
+    }
+}
 
 fn shown(cell: &Option<Cell>) -> Markup {
     html! {

@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::Show;
 use super::card::{DIM, card, title};
-use super::columns::{Edge, lines};
+use super::columns::{Edge, lines, panels};
 use super::grid::Grid;
 use super::labels::{headline, label, names, shortened, strongest};
 use super::law::law;
@@ -63,11 +63,8 @@ impl Matrix {
         let look = Look::of(&rows);
         let heads: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
         let dimmed: Vec<bool> = (0..names.len()).map(|i| self.attribution.is_special(i)).collect();
-        let panels = names.len().div_ceil(look.across).max(1);
-        let across = names.len().div_ceil(panels);
         let (mut width, mut height, mut body) = (0.0, 0.0, Vec::new());
-        for from in (0..names.len().max(1)).step_by(across.max(1)) {
-            let columns = from..(from + across).min(names.len());
+        for columns in panels(names.len(), look.across) {
             let grid = Grid {
                 rows: &heads,
                 columns: &names[columns.clone()],
@@ -180,11 +177,10 @@ impl Show for Matrix {
             let cells = rows.iter().map(|row| number(row.scores[i], row.scale));
             (Edge::Right, std::iter::once(shortened(&names[i], 10)).chain(cells).collect())
         };
-        let panel = |from: usize| {
-            let columns = (from..names.len().min(from + ACROSS)).map(column);
-            lines(&std::iter::once((Edge::Right, heads.clone())).chain(columns).collect::<Vec<_>>())
+        let panel = |columns: Range<usize>| {
+            lines(&std::iter::once((Edge::Right, heads.clone())).chain(columns.map(column)).collect::<Vec<_>>())
         };
-        let panels: Vec<String> = (0..names.len()).step_by(ACROSS).map(panel).collect();
+        let panels: Vec<String> = panels(names.len(), ACROSS).into_iter().map(panel).collect();
         format!("{}\n{}{}", headline(&self.attribution), panels.join("\n"), law(&self.attribution))
     }
 

@@ -12,7 +12,7 @@ use maud::{Markup, html};
 
 use super::blocks::blocks;
 use super::card::card;
-use super::svg::document;
+use super::svg::{Drawing, document};
 use super::{Panel, Show};
 use crate::model::Image;
 
@@ -101,10 +101,9 @@ impl Show for Image {
 
     fn html(&self) -> String {
         let (width, height) = fitted(self.rgb(), ROOM);
-        let what = format!("{self:?}");
-        let Inlay { href, rendering } = photograph(self.rgb(), width.max(height));
-        let style = format!("display: block; width: {width:.0}px; max-width: 100%; {rendering}");
-        card(html! {}, html! { img src=(href) alt=(what) title=(what) style=(style); }, &[]).into_string()
+        let body = framed(0.0, 0.0, (width, height), &photograph(self.rgb(), width.max(height)));
+        let words = format!("{self:?}");
+        card(html! {}, Drawing { width, height, body }.picture(&words), &[words]).into_string()
     }
 
     fn png(&self) -> Option<Vec<u8>> {

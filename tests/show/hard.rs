@@ -204,15 +204,7 @@ const STYLES: [&str; 25] = [
     "width",
 ];
 /// Where more is let through, this too; a figure can be read without.
-const STRIPPED: [&str; 7] = [
-    "unicode-bidi",
-    "flex",
-    "flex-wrap",
-    "align-items",
-    "image-rendering",
-    "print-color-adjust",
-    "-webkit-print-color-adjust",
-];
+const STRIPPED: [&str; 5] = ["flex", "flex-wrap", "align-items", "print-color-adjust", "-webkit-print-color-adjust"];
 
 /// All figures, hard and ordinary.
 fn all() -> Result<Vec<(String, Box<dyn Show>)>> {
@@ -328,6 +320,8 @@ fn a_text_runs_in_its_own_direction() -> Result<()> {
     assert!(Comparison::new(&[("one", &arabic)])?.html().contains("<bdi>\u{2068}أحببت\u{2069}</bdi>"));
     let bars = arabic.bars();
     assert!(bars.svg().is_some_and(|svg| svg.contains(">\u{2068}أحببت\u{2069}<")), "a label turns nothing around");
+    let paragraphs = parted("One.\n- הוא אדום.\n", &["One.", "הוא אדום."], &[1.0, 2.0])?.html();
+    assert_eq!(paragraphs.matches("<div dir=\"auto\">").count(), 2, "each its own: {paragraphs}");
     assert!(!over_tokens(HARD[6].1, false, vec![1.0; 5])?.html().contains('\u{202e}'), "and neither does a token");
     Ok(())
 }
@@ -373,6 +367,21 @@ fn long_texts_and_large_matrices_stay_small() -> Result<()> {
     let long = "a".repeat(5000);
     let why = over_tokens(&[&long], false, vec![1.0])?.named("f(x)");
     assert!(why.html().contains("overflow-wrap: break-word") && why.text().lines().all(|line| line.width() < 120));
+    Ok(())
+}
+
+#[test]
+fn a_table_too_wide_for_a_page_goes_on_below() -> Result<()> {
+    use pellucid::faithfulness::{Leaderboard, Row};
+    let why = over_tokens(&["a", "b"], false, vec![1.0, -1.0])?;
+    let compared =
+        Comparison::new(&["one", "two", "three", "four", "five", "six", "seven"].map(|title| (title, &why)))?.html();
+    let row = (0..7).fold(Row::of("method"), |row, i| row.score(&format!("metric {i}"), f64::from(i)));
+    let board = Leaderboard::new(vec![vec![row]])?.html();
+    for (html, name) in [(compared, "<bdi>a</bdi>"), (board, "<bdi>method</bdi>")] {
+        assert_eq!((html.matches("<table").count(), html.matches(name).count()), (2, 2), "{html}");
+        assert_eq!(html.matches("scope=\"col\"").count() - html.matches(">method</th>").count(), 7, "{html}");
+    }
     Ok(())
 }
 
