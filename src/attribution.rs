@@ -218,6 +218,9 @@ fn is_nil(x: &f64) -> bool {
     *x == 0.0
 }
 
+/// The setting that says of which part of the whole the scores are, where the law of the whole was lost with the rest.
+pub(crate) const PART: &str = "part";
+
 impl Completeness {
     /// From the ends' values and the scores.
     pub(crate) fn new(ends: (f64, f64), scores: &[f64], dtype: DType, steps: usize, tolerance: Option<f64>) -> Self {
@@ -464,6 +467,15 @@ impl Attribution {
         Self { scores: sum(&self.scores), outputs, features, ..self }
     }
 
+    /// The scores of a part of the whole, of which the law of the whole says nothing.
+    fn only(mut self, part: &str) -> Self {
+        self.outputs.iter_mut().for_each(|output| output.completeness = None);
+        match self.completeness.take() {
+            Some(_) => self.setting(PART, part),
+            None => self,
+        }
+    }
+
     /// `(t,c)` or `(t,)` elements → tokens: Σ over the channels of each token.
     ///
     /// Errors: the scores are not over the elements of a tensor with one row per token of `text`.
@@ -542,11 +554,8 @@ impl Attribution {
     pub fn within_picture(self, prompt: &VisualPrompt) -> Result<Self> {
         let (visual, [rows, columns]) = (prompt.visual(), prompt.grid());
         let by_token = self.over(prompt.text())?;
-        let mut map =
-            by_token.aggregated(Features::Patches { rows, columns }, |scores| scores[visual.clone()].to_vec());
-        map.completeness = None;
-        map.outputs.iter_mut().for_each(|output| output.completeness = None);
-        Ok(map)
+        let of_picture = |scores: &[f64]| scores[visual.clone()].to_vec();
+        Ok(by_token.aggregated(Features::Patches { rows, columns }, of_picture).only("the picture"))
     }
 
     /// The shape of the tensor whose elements the scores are over.
@@ -665,7 +674,8 @@ impl Attribution {
     }
 
     /// Tokens of a prompt → the sources of its context: Σ over the tokens of each, to be compared with
-    /// [`ContextCite`](crate::ContextCite). What other tokens have is left out, and with it the law of the whole.
+    /// [`ContextCite`](crate::ContextCite). What other tokens have is left out, and with it the law of the whole, as every figure
+    /// says.
     ///
     /// Errors: the scores are not over tokens; the text does not say the context.
     ///
@@ -686,10 +696,7 @@ impl Attribution {
         };
         let places = sources.tokens_in(text, tokens)?;
         let sum = |scores: &[f64]| places.iter().map(|tokens| scores[tokens.clone()].iter().sum()).collect();
-        let mut summed = self.clone().aggregated(sources.features(), sum);
-        summed.completeness = None;
-        summed.outputs.iter_mut().for_each(|output| output.completeness = None);
-        Ok(summed)
+        Ok(self.clone().aggregated(sources.features(), sum).only("the sources"))
     }
 
     /// Tokens → words: Σ over the pieces of each word. Special tokens stay by themselves; words and other parts of a text
@@ -855,12 +862,12 @@ impl Attribution {
         Ok(attribution)
     }
 
-    /// Errors unless there is one score per feature, for every output.
+    /// Errors unless there is one finite score per feature, for every output.
     pub(crate) fn consistent(&self) -> Result<()> {
         let features: usize = self.features.shape().iter().product();
-        let all = std::iter::once(&self.scores).chain(self.outputs.iter().map(|output| &output.scores));
-        match all.map(Vec::len).find(|len| *len != features) {
-            None => Ok(()),
+        let mut all = std::iter::once(&self.scores).chain(self.outputs.iter().map(|output| &output.scores));
+        match all.clone().map(Vec::len).find(|len| *len != features) {
+            None => all.try_for_each(|scores| finite("a score", scores)),
             Some(len) => Err(Error::shape("the scores", format!("({features},), one per feature"), &[len])),
         }
     }

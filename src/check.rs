@@ -37,7 +37,7 @@ pub use pixels_and_prompts::{false_friend, last_object, relevance_mass};
 pub use what_the_model_saw::{cell_drops, language_prior, picture_share};
 pub use which_explanation::{area_between, blind_map, paired_difference};
 
-use crate::show::Show;
+use crate::show::{Show, notice};
 use crate::{Error, Result};
 
 /// Whether an exercise is solved, and what to look at if it is not.
@@ -77,11 +77,7 @@ impl Show for Verdict {
 
     fn html(&self) -> String {
         let (ground, edge) = if self.passed { ("#e6f4ea", "#1e7d4f") } else { ("#f3f3f3", "#8a8a8a") };
-        let style = format!(
-            "font-family: sans-serif; color: #222222; background-color: {ground}; border-left: 5px solid {edge}; \
-             padding: 0.6em 1em; margin: 0.5em 0"
-        );
-        html! { div style=(style) { b { (self.mark()) } br; (self.message) } }.into_string()
+        notice(ground, edge, html! { b { (self.mark()) } br; (self.message) }).into_string()
     }
 }
 

@@ -1,4 +1,7 @@
 //! Progress of long work, where somebody can see it: a bar in a terminal, now and then a line in a notebook cell.
+//!
+//! A kernel cannot take a line back, and a saved notebook keeps it. So there are few: after 2, 4, 8, … seconds, one a minute at
+//! least, and none once all is done.
 
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -9,6 +12,8 @@ use crate::kernel;
 
 /// Work shorter than this reports nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// After a line in a cell, the next comes when as much time again has passed, and no later than this.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Counts finished pieces of work and reports them.
 pub(crate) struct Progress {
@@ -32,7 +37,9 @@ impl Progress {
             return;
         }
         if kernel::in_notebook() {
-            self.line();
+            if self.done < self.total {
+                self.line();
+            }
         } else if std::io::stderr().is_terminal() {
             self.draw();
         }
@@ -51,7 +58,7 @@ impl Progress {
         let (what, done, total, left) = (&self.what, self.done, self.total, self.seconds_left());
         // A notebook that has gone away takes no lines; that is no reason to panic.
         let _ = writeln!(std::io::stdout().lock(), "{what}: {done} of {total}, about {left} s left");
-        self.next_line = self.start.elapsed() + PATIENCE;
+        self.next_line = self.start.elapsed() + self.start.elapsed().min(MINUTE);
     }
 
     fn draw(&mut self) {

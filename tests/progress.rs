@@ -35,6 +35,10 @@ fn said(in_a_cell: bool) -> Result<String> {
 fn a_cell_gets_lines_and_a_pipe_gets_nothing() -> Result<()> {
     let cell = said(true)?;
     assert!(cell.contains("integrated gradients, steps: ") && cell.contains(" of 12, about "), "{cell}");
+    assert!(
+        cell.matches(" of 12").count() <= 2 && !cell.contains("12 of 12"),
+        "few, and none when all is done: {cell}"
+    );
     assert!(!said(false)?.contains("of 12"));
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! Curves, points and bars, before they are drawn.
 
-use super::drawing::shortened;
+use super::columns::MANY;
+use super::labels::{headline, names};
 use super::law::law;
-use super::strip::names;
 use crate::attribution::Attribution;
 use crate::integrated_gradients::Convergence;
 use crate::{Error, Result};
@@ -66,14 +66,14 @@ impl Chart {
     /// let points = vec![(-2.0, -1.5), (3.0, 2.5), (0.5, 0.0)];
     /// let masks = vec![Series { name: "masks".into(), points }];
     /// let chart = Chart::scatter("Log-odds", "actual", "predicted", masks).diagonal();
-    /// assert!(chart.text().contains("3 points, x from -2 to 3, y from -1.5 to 2.5, rank correlation 1"));
+    /// assert!(chart.text().contains("3 points, x from −2 to 3, y from −1.5 to 2.5, rank correlation 1"));
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn scatter(title: &str, x: &str, y: &str, series: Vec<Series>) -> Self {
         Self::of(title, x, y, Data::Points(series))
     }
 
-    /// One horizontal bar per label, top to bottom.
+    /// One horizontal bar per label, top to bottom. Of more than 200 the first 200 are drawn.
     pub fn bars(title: &str, x: &str, bars: Vec<(String, f64)>) -> Self {
         Self::of(title, x, "", Data::Bars(bars))
     }
@@ -126,12 +126,11 @@ impl Chart {
         Self { note: note.into(), ..self }
     }
 
-    /// How tall a picture of the chart is, in pixels.
-    pub(super) fn height(&self) -> f64 {
-        match &self.data {
-            Data::Curves(_) | Data::Points(_) => 400.0,
-            Data::Bars(bars) => 90.0 + 22.0 * bars.len() as f64,
-        }
+    /// The bars that are drawn, which are the first 200, and how many are left out.
+    pub(super) fn bars_drawn(&self) -> (&[(String, f64)], Option<String>) {
+        let Data::Bars(bars) = &self.data else { return (&[], None) };
+        let more = bars.len().saturating_sub(MANY);
+        (&bars[..bars.len() - more], (more > 0).then(|| format!("… and {more} more")))
     }
 
     /// The points that can be drawn.
@@ -162,7 +161,7 @@ impl Attribution {
     /// The scores as bars, in the text's order.
     pub fn bars(&self) -> Chart {
         let bars = names(self).into_iter().zip(self.scores.iter().copied()).collect();
-        Chart::bars(&shortened(&format!("{}, {}", self.method, self.target), 80), "score", bars).note(&law(self))
+        Chart::bars(&headline(self), "score", bars).note(&law(self))
     }
 }
 

@@ -1,16 +1,23 @@
 //! Several explanations of one text, side by side.
 
+use std::ops::Range;
+
 use maud::{Markup, html};
 
-use super::law::law;
-use super::palette::{diverging, hex, text_on};
-use super::strip::names;
+use super::card::{DIM, ROW, TABLE, card};
+use super::columns::{Edge, LONG, MANY, PAGE, lines, panels};
+use super::labels::{names, shortened};
+use super::law::laws;
+use super::strip::ink;
 use super::{Show, beside};
 use crate::agreement::same_features;
 use crate::attribution::Attribution;
 use crate::{Error, Result};
 
 /// A table: a row per token or word, a column per attribution, each column shaded on its own scale.
+///
+/// Special tokens are dimmed and do not stretch the scale. Of more than 200 rows the first 200 are
+/// shown; of more than six columns some stand below.
 ///
 /// Columns may come from models with different tokenizers: words are the same words in all of them, and a special token
 /// that a model does not have is left blank in its column.
@@ -31,6 +38,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug)]
 pub struct Comparison {
     columns: Vec<(String, Attribution)>,
+    /// Each column's |score| of full colour.
+    scales: Vec<f64>,
     rows: Vec<Row>,
 }
 
@@ -61,7 +70,8 @@ impl Comparison {
             )));
         }
         let columns: Vec<_> = columns.iter().map(|(name, a)| (name.to_string(), (*a).clone())).collect();
-        Ok(Self { rows: aligned(&columns), columns })
+        let scales = columns.iter().map(|(_, attribution)| scale(attribution)).collect();
+        Ok(Self { rows: aligned(&columns), scales, columns })
     }
 
     fn score(&self, row: &Row, column: usize) -> Option<f64> {
@@ -97,56 +107,87 @@ fn aligned(columns: &[(String, Attribution)]) -> Vec<Row> {
     rows
 }
 
-/// The largest |score| of a column.
+/// The largest |score| of a column that is not a special token's.
 fn scale(attribution: &Attribution) -> f64 {
-    attribution.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max)
+    let plain = attribution.scores.iter().enumerate().filter(|(i, _)| !attribution.is_special(*i));
+    plain.map(|(_, score)| score.abs()).fold(f64::MIN_POSITIVE, f64::max)
 }
 
-fn cell(score: f64, scale: f64) -> Markup {
-    let colour = diverging(score / scale);
-    let text = beside(score, scale);
-    let sign = if score < 0.0 && text != "0" { " text-decoration: underline;" } else { "" };
-    let (ground, ink) = (hex(colour), text_on(colour));
-    let style = format!("text-align: right; padding: 0 0.8em; background-color: {ground}; color: {ink};{sign}");
-    html! { td style=(style) { (text) } }
+/// What is explained, if it is one thing.
+fn target(columns: &[(String, Attribution)]) -> Option<&str> {
+    let (_, first) = columns.first()?;
+    columns.iter().all(|(_, attribution)| attribution.target == first.target).then_some(&first.target)
 }
 
-impl Show for Comparison {
-    fn text(&self) -> String {
-        let head: String = self.columns.iter().map(|column| format!(" {:>22}", column.0)).collect();
-        let scales: Vec<f64> = self.columns.iter().map(|column| scale(&column.1)).collect();
-        let cell =
-            |row: &Row, column: usize| self.score(row, column).map_or(String::new(), |s| beside(s, scales[column]));
-        let row = |row: &Row| {
-            let cells: String = (0..scales.len()).map(|column| format!(" {:>22}", cell(row, column))).collect();
-            format!("{:>16}{cells}\n", row.name)
-        };
-        let rows: String = self.rows.iter().map(row).collect();
-        let laws: String = self.columns.iter().map(|column| format!("{}: {}\n", column.0, law(&column.1))).collect();
-        format!("{:>16}{head}\n{rows}{laws}", "")
+fn cell(score: f64, scale: f64, dimmed: bool) -> Markup {
+    let colours = if dimmed { format!("; color: {DIM}") } else { ink(score / scale) };
+    let style = format!("text-align: right; padding: 0.1em 0.8em; white-space: nowrap{colours}");
+    html! { td style=(style) { (beside(score, scale)) } }
+}
+
+impl Comparison {
+    /// The rows that are shown, and how many are not.
+    fn shown(&self) -> (&[Row], Option<String>) {
+        let more = self.rows.len().saturating_sub(MANY);
+        (&self.rows[..self.rows.len() - more], (more > 0).then(|| format!("… and {more} more")))
     }
 
-    fn html(&self) -> String {
-        let scales: Vec<f64> = self.columns.iter().map(|column| scale(&column.1)).collect();
+    fn laws(&self) -> Vec<String> {
+        laws(&self.columns.iter().map(|(title, attribution)| (title.as_str(), attribution)).collect::<Vec<_>>())
+    }
+
+    /// A table of some of the columns.
+    fn table(&self, columns: Range<usize>) -> Markup {
         html! {
-            div style="font-family: sans-serif; margin: 0.5em 0" {
-                table style="border-collapse: collapse" {
-                    tr { th {} @for column in &self.columns { th style="text-align: right; padding: 0 0.8em" { (column.0) } } }
-                    @for row in &self.rows {
-                        tr {
-                            td style="text-align: left; padding-right: 0.8em" { (row.name) }
-                            @for (column, scale) in scales.iter().enumerate() {
-                                @match self.score(row, column) { Some(score) => (cell(score, *scale)), None => td {} }
-                            }
-                        }
-                    }
+            table style=(TABLE) {
+                tr style=(ROW) {
+                    th {}
+                    @for (title, _) in &self.columns[columns.clone()] { th scope="col" style=(HEAD) { bdi { (title) } } }
                 }
-                div style="font-size: 80%" {
-                    @for column in &self.columns { div { b { (column.0) } ": " (law(&column.1)) } }
-                    "Each column has its own scale: blue supports the target, orange and underlined speaks against it."
+                @for row in self.shown().0 { (self.row(row, columns.clone())) }
+            }
+        }
+    }
+
+    fn row(&self, row: &Row, columns: Range<usize>) -> Markup {
+        let dim = if row.special { format!("; color: {DIM}") } else { String::new() };
+        html! {
+            tr style=(ROW) {
+                th scope="row" style=(format!("{NAME}{dim}")) { bdi { (shortened(&row.name, LONG)) } }
+                @for column in columns {
+                    @match self.score(row, column) { Some(score) => (cell(score, self.scales[column], row.special)), None => td {} }
                 }
             }
         }
-        .into_string()
+    }
+}
+
+const NAME: &str = "text-align: left; padding: 0.1em 0.8em 0.1em 0; font-weight: normal; \
+                    min-width: 6em; overflow-wrap: break-word; overflow-wrap: anywhere";
+const HEAD: &str = "text-align: right; padding: 0 0.8em; vertical-align: bottom";
+
+impl Show for Comparison {
+    fn text(&self) -> String {
+        let (rows, more) = self.shown();
+        let names = std::iter::once(String::new()).chain(rows.iter().map(|row| shortened(&row.name, 40)));
+        let column = |(i, (title, _)): (usize, &(String, Attribution))| {
+            let cell = |row: &Row| self.score(row, i).map_or(String::new(), |score| beside(score, self.scales[i]));
+            (Edge::Right, std::iter::once(shortened(title, 32)).chain(rows.iter().map(cell)).collect())
+        };
+        let numbers = self.columns.iter().enumerate().map(column);
+        let table = lines(&std::iter::once((Edge::Right, names.collect())).chain(numbers).collect::<Vec<_>>());
+        let target = target(&self.columns).map_or(String::new(), |target| format!("{target}\n"));
+        let more = more.map_or(String::new(), |more| format!("{more}\n"));
+        format!("{target}{table}{more}{}", self.laws().join("\n"))
+    }
+
+    fn html(&self) -> String {
+        let tables = html! {
+            @for columns in panels(self.columns.len(), PAGE) { (self.table(columns)) }
+            @if let Some(more) = self.shown().1 { div { (more) } }
+        };
+        let legend = "each column has its own scale: blue supports the target, orange and underlined speaks against it";
+        let notes = [vec![legend.to_string()], self.laws()].concat();
+        card(html! { @if let Some(target) = target(&self.columns) { bdi { (target) } } }, tables, &notes).into_string()
     }
 }

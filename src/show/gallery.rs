@@ -2,13 +2,14 @@
 
 use maud::{Markup, html};
 
-use super::drawing::{document, shortened};
-use super::law::law;
-use super::legend::{bar_across, colours, unsigned};
+use super::Show;
+use super::card::card;
+use super::labels::{line, shortened};
+use super::law::{grouped, laws, listed};
+use super::legend::{bar_across, unsigned};
 use super::overlay::Overlay;
 use super::picture::{fitted, framed, photograph};
-use super::{Show, picture, signed};
-use crate::attribution::Attribution;
+use super::svg::{Drawing, room};
 use crate::model::Image;
 use crate::{Error, Result};
 
@@ -143,11 +144,11 @@ impl Gallery {
         }
     }
 
-    fn drawing(&self) -> String {
+    fn drawing(&self) -> Drawing {
         let across = self.across();
-        let left = self.grid.as_ref().map_or(8.0, |(rows, _)| side(rows));
+        let left = self.grid.as_ref().map_or(1.0, |(rows, _)| 24.0 + room(rows, 18));
         let side = ((880.0 - left) / across as f64 - GAP).clamp(72.0, 260.0);
-        let mut y = 8.0;
+        let mut y = 0.0;
         let lines = self.panels.chunks(across).enumerate();
         let lines: Vec<Markup> = lines.map(|(row, panels)| self.line(row, panels, left, side, &mut y)).collect();
         let bars = self.strongest();
@@ -158,7 +159,7 @@ impl Gallery {
             }
         };
         let width = (left + (side + GAP) * across as f64).max(left + BAR * bars.len() as f64);
-        document(width, y + if bars.is_empty() { 4.0 } else { 30.0 }, body)
+        Drawing { width, height: y + if bars.is_empty() { 4.0 } else { 30.0 }, body }
     }
 
     /// Of the heat maps with signs and of those without, the one of the largest scale.
@@ -183,7 +184,7 @@ impl Gallery {
                 }
                 @for (i, ((title, panel), size)) in panels.iter().zip(&sizes).enumerate() {
                     @if titled {
-                        text x=(x(i) + side / 2.0) y=(top - 7.0) text-anchor="middle" { (shortened(self.title(title, i), (side / 6.6) as usize)) }
+                        text x=(x(i) + side / 2.0) y=(top - 7.0) text-anchor="middle" { (shortened(self.title(title, i), (side / 7.0) as usize)) }
                     }
                     (panel.framed(x(i) + (side - size.0) / 2.0, top, *size))
                     @if let Some(scale) = panel.own_scale().filter(|_| written) {
@@ -199,51 +200,34 @@ impl Gallery {
         self.grid.as_ref().map_or(title, |(_, columns)| &columns[column])
     }
 
-    /// What the colours mean, and whose scale is whose.
+    /// What the colours and lines mean, each look once, and whose scale is whose.
     fn legend(&self) -> Vec<String> {
-        let mut heat: Vec<&str> = self.strongest().iter().map(|overlay| colours(overlay.is_signed())).collect();
-        match (heat.is_empty(), self.one_scale) {
-            (true, _) => {}
-            (false, true) => heat.push("one colour scale for all"),
-            (false, false) => heat.push("each has its own colour scale: under it, the |score| of full colour"),
-        }
-        let other = |(title, overlay): (&str, &Overlay)| format!("{title}: {}", overlay.legend());
-        let others = self.overlays().filter(|(_, overlay)| !overlay.is_heat()).map(other);
-        let heat = (!heat.is_empty()).then(|| heat.join("; "));
-        heat.into_iter().chain(others).collect()
+        let rules = grouped(self.overlays().map(|(title, overlay)| ((overlay.rule(), overlay.is_heat()), title)));
+        let alone = rules.len() == 1;
+        let line = |((rule, is_heat), titles): ((String, bool), Vec<&str>)| match is_heat || alone {
+            true => rule,
+            false => format!("{}: {rule}", listed(&titles)),
+        };
+        let scales = match self.one_scale {
+            true => "one colour scale for all",
+            false => "each has its own colour scale: under it, the |score| of full colour",
+        };
+        let scales = self.heats().next().map(|_| scales.to_string());
+        rules.into_iter().map(line).chain(scales).collect()
     }
 
     fn overlays(&self) -> impl Iterator<Item = (&str, &Overlay)> {
         self.panels.iter().filter_map(|(title, panel)| Some((title.as_str(), panel.overlay()?)))
     }
 
-    /// Every panel's law; those of a method that promises none in one line.
     fn laws(&self) -> Vec<String> {
-        let mut sums: Vec<(&str, Vec<String>)> = Vec::new();
-        let mut laws = Vec::new();
-        for (title, overlay) in self.overlays() {
-            let Attribution { method, completeness, .. } = &overlay.attribution;
-            let sum = || format!("{title} {}", signed(overlay.attribution.sum()));
-            match sums.iter_mut().find(|(name, _)| name == method) {
-                _ if completeness.is_some() => laws.push(format!("{title}: {}", law(&overlay.attribution))),
-                Some((_, titled)) => titled.push(sum()),
-                None => sums.push((method, vec![sum()])),
-            }
-        }
-        let line =
-            |(method, sums): (&str, Vec<String>)| format!("Σ scores: {}; {method} promises no sum", sums.join(", "));
-        laws.into_iter().chain(sums.into_iter().map(line)).collect()
+        laws(&self.overlays().map(|(title, overlay)| (title, &overlay.attribution)).collect::<Vec<_>>())
     }
 }
 
 const GAP: f64 = 10.0;
 /// How much room a bar of colours takes, with its words.
 const BAR: f64 = 240.0;
-
-/// How much room the titles of rows take.
-fn side(rows: &[String]) -> f64 {
-    24.0 + 6.8 * rows.iter().map(|row| row.chars().count().min(18)).max().unwrap_or(0) as f64
-}
 
 impl FromIterator<(String, Overlay)> for Gallery {
     /// A row of titled overlays.
@@ -256,8 +240,8 @@ impl FromIterator<(String, Overlay)> for Gallery {
 impl Show for Gallery {
     fn text(&self) -> String {
         let panel = |(title, panel): &(String, Panel)| match panel {
-            Panel::Picture(image) => format!("{title}: {}", image.text()),
-            Panel::Overlay(overlay) => format!("{title}\n{}", overlay.blocks()),
+            Panel::Picture(image) => format!("{}: {}", line(title), image.text()),
+            Panel::Overlay(overlay) => format!("{}\n{}", line(title), overlay.blocks()),
         };
         let panels: String = self.panels.iter().map(panel).collect();
         format!("{panels}{}", [self.legend(), self.laws()].concat().join("\n"))
@@ -265,16 +249,11 @@ impl Show for Gallery {
 
     fn html(&self) -> String {
         let titles: Vec<&str> = self.panels.iter().map(|(title, _)| title.as_str()).collect();
-        html! {
-            div style="font-family: sans-serif" {
-                (picture(&self.drawing(), &titles.join(", ")))
-                @for line in self.legend().iter().chain(&self.laws()) { div style="font-size: 80%" { (line) } }
-            }
-        }
-        .into_string()
+        let notes = [self.legend(), self.laws()].concat();
+        card(html! {}, self.drawing().picture(&format!("pictures: {}", titles.join("; "))), &notes).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.drawing())
+        Some(self.drawing().svg())
     }
 }

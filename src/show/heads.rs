@@ -4,11 +4,15 @@ use candle_core::Tensor;
 use image::{Rgb, RgbImage};
 use maud::{Markup, html};
 
-use super::drawing::{document, shortened};
-use super::palette::{hex, sequential};
-use super::picture::{exact, framed};
-use super::strip::label;
-use super::{Show, picture};
+use super::Show;
+use super::card::card;
+use super::columns::{Edge, lines};
+use super::grid::Grid;
+use super::labels::{label, shortened};
+use super::legend::bar;
+use super::palette::sequential;
+use super::picture::{framed, photograph};
+use super::svg::Drawing;
 use crate::model::text::Text;
 use crate::tensor::numbers;
 use crate::{Error, Result};
@@ -29,7 +33,6 @@ pub struct Heatmap {
     labels: Vec<String>,
     special: Vec<bool>,
     weights: Vec<f64>,
-    svg: String,
 }
 
 impl Heatmap {
@@ -43,19 +46,14 @@ impl Heatmap {
         let count = heads.len();
         let weights = heads.into_iter().nth(head).ok_or_else(|| Error::out_of_range("head", head, count))?;
         let labels = text.tokens().iter().map(|token| label(&token.text)).collect();
-        Ok(Self::drawn(format!("attention of layer {layer}, head {head}"), labels, special(text), weights))
+        Ok(Self { title: format!("attention of layer {layer}, head {head}"), labels, special: special(text), weights })
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it: where a head looks
     /// when it looks at something. Rows that look at special tokens alone are empty.
     pub fn without_special(&self) -> Result<Self> {
         let weights = without_special(&self.weights, &self.special);
-        let title = format!("{}, special tokens left out", self.title);
-        Ok(Self::drawn(title, self.labels.clone(), self.special.clone(), weights))
-    }
-
-    fn drawn(title: String, labels: Vec<String>, special: Vec<bool>, weights: Vec<f64>) -> Self {
-        Self { svg: draw_one(&title, &labels, &weights), title, labels, special, weights }
+        Ok(Self { title: format!("{}, special tokens left out", self.title), weights, ..self.clone() })
     }
 }
 
@@ -74,61 +72,61 @@ fn without_special(weights: &[f64], special: &[bool]) -> Vec<f64> {
     weights.chunks(special.len().max(1)).flat_map(row).collect()
 }
 
-fn draw_one(title: &str, labels: &[String], weights: &[f64]) -> String {
-    const CELL: f64 = 24.0;
-    let t = labels.len();
-    let margin = 16.0 + 7.5 * labels.iter().map(|l| l.chars().count()).max().unwrap_or(0).min(16) as f64;
-    let side = t as f64 * CELL;
-    let middle = |i: usize| margin + (i as f64 + 0.5) * CELL;
-    let body = html! {
-        text x="8" y="18" font-size="13" { (title) }
-        g transform="translate(0 20)" font-size="12" {
-            @for (i, label) in labels.iter().enumerate() {
-                @let label = shortened(label, 16);
-                text x=(margin - 6.0) y=(middle(i) + 4.0) text-anchor="end" { (label) }
-                text transform=(format!("translate({} {}) rotate(-60)", middle(i) + 4.0, margin - 6.0)) { (label) }
-            }
-            (map(margin, margin, side, weights, t))
-            (scale(margin + side + 16.0, margin))
-        }
-    };
-    document(margin + side + 90.0, margin + side + 40.0, body)
-}
+impl Heatmap {
+    fn drawing(&self) -> Drawing {
+        /// A map is no wider than a page, whatever it is of.
+        const SIDE: f64 = 840.0;
+        let t = self.labels.len();
+        let side = (SIDE / t.max(1) as f64).min(24.0);
+        let grid = Grid { rows: &self.labels, columns: &self.labels, dimmed: &self.special, cell: (side, side) };
+        let (width, height) = (grid.size().0.max(grid.x(t) + 12.0), grid.size().1);
+        let body = html! {
+            (grid.drawn(|row, column| sequential(self.weights[row * t + column])))
+            (scale(width + 4.0, grid.y(0)))
+        };
+        Drawing { width: width + 60.0, height: height.max(grid.y(0) + 140.0), body }
+    }
 
-/// t·t weights as a map of t × t cells in a frame.
-fn map(x: f64, y: f64, side: f64, weights: &[f64], t: usize) -> Markup {
-    let cell = |column: u32, row: u32| Rgb(sequential(weights[row as usize * t + column as usize]));
-    framed(x, y, (side, side), &exact(&RgbImage::from_fn(t as u32, t as u32, cell)))
-}
+    /// The keys that a query looks at most.
+    fn looks_at(&self, row: &[f64]) -> String {
+        let mut keys: Vec<usize> = (0..row.len()).filter(|&key| row[key] >= 0.005).collect();
+        keys.sort_by(|&a, &b| row[b].total_cmp(&row[a]));
+        let keys = keys.into_iter().take(3).map(|key| format!("{} {:.2}", shortened(&self.labels[key], 16), row[key]));
+        keys.collect::<Vec<_>>().join(", ")
+    }
 
-/// The colours from 0 to 1, top down.
-fn scale(x: f64, y: f64) -> Markup {
-    html! {
-        @for step in 0..=10 {
-            rect x=(x) y=(y + 10.0 * f64::from(step)) width="14" height="10" fill=(hex(sequential(f64::from(step) / 10.0))) {}
-        }
-        rect x=(x) y=(y) width="14" height="110" fill="none" stroke="#777777" {}
-        text x=(x + 20.0) y=(y + 10.0) font-size="12" { "0" }
-        text x=(x + 20.0) y=(y + 108.0) font-size="12" { "1" }
+    /// Every query, and the keys it looks at most.
+    fn rows(&self) -> impl Iterator<Item = (&String, String)> {
+        self.labels.iter().zip(self.weights.chunks(self.labels.len().max(1)).map(|row| self.looks_at(row)))
     }
 }
+
+/// The colours from 1 down to 0.
+fn scale(x: f64, y: f64) -> Markup {
+    bar(x, y, 0.0, sequential, |share| share.to_string())
+}
+
+const LEGEND: &str = "rows are queries, columns are keys; the deeper the purple, the higher the weight";
 
 impl Show for Heatmap {
     fn text(&self) -> String {
-        let row = |(label, row): (&String, &[f64])| {
-            let weights: Vec<_> = row.iter().map(|weight| format!("{weight:.2}")).collect();
-            format!("{:>16} {}\n", shortened(label, 16), weights.join(" "))
-        };
-        let rows: String = self.labels.iter().zip(self.weights.chunks(self.labels.len().max(1))).map(row).collect();
-        format!("{}\n{rows}", self.title)
+        let (names, keys): (Vec<String>, Vec<String>) =
+            self.rows().map(|(name, keys)| (shortened(name, 16), format!("→ {keys}"))).unzip();
+        format!(
+            "{}: the keys each query looks at most\n{}",
+            self.title,
+            lines(&[(Edge::Right, names), (Edge::Left, keys)])
+        )
     }
 
     fn html(&self) -> String {
-        picture(&self.svg, &self.title).into_string()
+        let words: Vec<String> = self.rows().map(|(name, keys)| format!("{name} → {keys}")).collect();
+        let picture = self.drawing().picture(&words.join("; "));
+        card(html! { b { (self.title) } }, picture, &[LEGEND.into()]).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.svg.clone())
+        Some(self.drawing().titled(&self.title))
     }
 }
 
@@ -146,7 +144,6 @@ impl Show for Heatmap {
 pub struct HeadGrid {
     layers: Vec<Vec<Vec<f64>>>,
     special: Vec<bool>,
-    svg: String,
 }
 
 impl HeadGrid {
@@ -154,39 +151,44 @@ impl HeadGrid {
     ///
     /// Errors: patterns of another text.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
-        Ok(Self::drawn(patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?, special(text)))
+        let layers = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
+        Ok(Self { layers, special: special(text) })
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it.
     pub fn without_special(&self) -> Result<Self> {
         let left =
             |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, &self.special)).collect();
-        Ok(Self::drawn(self.layers.iter().map(left).collect(), self.special.clone()))
+        Ok(Self { layers: self.layers.iter().map(left).collect(), special: self.special.clone() })
     }
 
-    fn drawn(layers: Vec<Vec<Vec<f64>>>, special: Vec<bool>) -> Self {
-        Self { svg: draw_all(&layers, special.len()), layers, special }
+    fn drawing(&self) -> Drawing {
+        const GAP: f64 = 6.0;
+        let columns = self.layers.iter().map(Vec::len).max().unwrap_or(0);
+        let size = (880.0 / columns.max(1) as f64 - GAP).clamp(20.0, 120.0);
+        let at = |i: usize| i as f64 * (size + GAP);
+        let (left, top) = (70.0, 30.0);
+        let body = html! {
+            g font-size="12" {
+                text x="8" y="20" { "head" }
+                @for head in 0..columns { text x=(left + at(head) + size / 2.0) y="20" text-anchor="middle" { (head) } }
+                @for (layer, heads) in self.layers.iter().enumerate() {
+                    text x="8" y=(top + at(layer) + size / 2.0 + 4.0) { "layer " (layer) }
+                    @for (head, weights) in heads.iter().enumerate() {
+                        (map(left + at(head), top + at(layer), size, weights, self.special.len()))
+                    }
+                }
+            }
+            (scale(left + at(columns) + 10.0, top))
+        };
+        Drawing { width: left + at(columns) + 64.0, height: (top + at(self.layers.len())).max(170.0), body }
     }
 }
 
-fn draw_all(layers: &[Vec<Vec<f64>>], tokens: usize) -> String {
-    const GAP: f64 = 8.0;
-    let columns = layers.iter().map(Vec::len).max().unwrap_or(0);
-    let size = (880.0 / columns.max(1) as f64 - GAP).clamp(40.0, 120.0);
-    let at = |i: usize| i as f64 * (size + GAP);
-    let body = html! {
-        g font-size="12" {
-            @for head in 0..columns { text x=(70.0 + at(head) + size / 2.0) y="20" text-anchor="middle" { "head " (head) } }
-            @for (layer, heads) in layers.iter().enumerate() {
-                text x="8" y=(34.0 + at(layer) + size / 2.0) { "layer " (layer) }
-                @for (head, weights) in heads.iter().enumerate() {
-                    (map(70.0 + at(head), 30.0 + at(layer), size, weights, tokens))
-                }
-            }
-            (scale(80.0 + at(columns), 30.0))
-        }
-    };
-    document(130.0 + at(columns), (30.0 + at(layers.len())).max(160.0), body)
+/// t·t weights as a small map in a frame.
+fn map(x: f64, y: f64, side: f64, weights: &[f64], t: usize) -> Markup {
+    let cell = |column: u32, row: u32| Rgb(sequential(weights[row as usize * t + column as usize]));
+    framed(x, y, (side, side), &photograph(&RgbImage::from_fn(t as u32, t as u32, cell), side))
 }
 
 impl Show for HeadGrid {
@@ -204,13 +206,16 @@ impl Show for HeadGrid {
     }
 
     fn html(&self) -> String {
-        picture(&self.svg, "attention patterns, a row per layer, a column per head").into_string()
+        let picture = self.drawing().picture(&self.text());
+        card(html! { b { (EVERY) } }, picture, &[format!("in every map {LEGEND}")]).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.svg.clone())
+        Some(self.drawing().titled(EVERY))
     }
 }
+
+const EVERY: &str = "attention, a row of maps per layer, a column per head";
 
 /// A pattern `(1,h,t,t)` as h lists of t·t weights.
 fn heads_of(pattern: &Tensor, text: &Text) -> Result<Vec<Vec<f64>>> {

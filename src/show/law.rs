@@ -1,8 +1,8 @@
 //! The line under every figure: what the method promised, what came out, and what lies between.
 
+use super::labels::{label, shortened};
 use super::signed;
-use super::strip::label;
-use crate::attribution::{Attribution, Completeness};
+use crate::attribution::{Attribution, Completeness, PART};
 
 /// The completeness of an attribution in words; empty for methods that promise none.
 pub(super) fn law(attribution: &Attribution) -> String {
@@ -13,10 +13,63 @@ pub(super) fn law(attribution: &Attribution) -> String {
             format!("{}{effort}{}{}", sums(law, at_once), verdict(law, at_once), worst(attribution))
         }
         None => {
-            let told = [held_out(attribution), fast(attribution)].into_iter().flatten().collect::<String>();
-            format!("Σ scores {}; {} promises no sum{told}", signed(attribution.sum()), attribution.method)
+            let promise = part(attribution).unwrap_or_else(|| format!("; {} promises no sum", attribution.method));
+            format!("Σ scores {}{promise}{}", signed(attribution.sum()), told(attribution))
         }
     }
+}
+
+/// The laws of titled attributions: a line for each, or for all that have the same, and one for all that promise no sum.
+pub(super) fn laws(titled: &[(&str, &Attribution)]) -> Vec<String> {
+    let all = grouped(titled.iter().map(|(title, attribution)| (law(attribution), *title)));
+    if let [(law, _)] = &all[..] {
+        return vec![law.clone()];
+    }
+    let is_plain = |a: &Attribution| a.completeness.is_none() && part(a).is_none() && told(a).is_empty();
+    let (plain, other): (Vec<_>, Vec<_>) = titled.iter().copied().partition(|(_, attribution)| is_plain(attribution));
+    let laws = grouped(other.into_iter().map(|(title, attribution)| (law(attribution), title)));
+    laws.into_iter().map(|(law, titles)| format!("{}: {law}", listed(&titles))).chain(unpromised(&plain)).collect()
+}
+
+/// Titles that one thing is said of.
+pub(super) fn listed(titles: &[&str]) -> String {
+    titles.iter().map(|title| shortened(title, 60)).collect::<Vec<_>>().join(" · ")
+}
+
+/// The sums of what promises none.
+fn unpromised(plain: &[(&str, &Attribution)]) -> Option<String> {
+    let sums = grouped(plain.iter().map(|(title, attribution)| (signed(attribution.sum()), *title)));
+    let sums: Vec<_> = sums.into_iter().map(|(sum, titles)| format!("{} {sum}", listed(&titles))).collect();
+    let methods = grouped(plain.iter().map(|(_, attribution)| (&attribution.method, ())));
+    let promise = match &methods[..] {
+        [] => return None,
+        [(method, _)] => format!("{method} promises no sum"),
+        _ => "their methods promise no sum".into(),
+    };
+    Some(format!("Σ scores: {}; {promise}", sums.join("; ")))
+}
+
+/// What comes under the same heading, in the order in which it comes.
+pub(super) fn grouped<K: PartialEq, V>(pairs: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
+    let mut groups: Vec<(K, Vec<V>)> = Vec::new();
+    for (key, value) in pairs {
+        match groups.iter_mut().find(|(known, _)| *known == key) {
+            Some((_, values)) => values.push(value),
+            None => groups.push((key, vec![value])),
+        }
+    }
+    groups
+}
+
+/// Of which part of the whole the scores are, where the law of the whole says nothing about it.
+fn part(attribution: &Attribution) -> Option<String> {
+    let part = attribution.settings.get(PART)?;
+    Some(format!(", over {part} only: the rest is left out, and with it the law of the whole"))
+}
+
+/// How scores came about that no law vouches for.
+fn told(attribution: &Attribution) -> String {
+    [held_out(attribution), fast(attribution)].into_iter().flatten().collect()
 }
 
 /// How well a surrogate ranks the masks that it was not fitted to, where that was measured.
@@ -55,7 +108,7 @@ fn worst(attribution: &Attribution) -> String {
     worst.map_or(String::new(), |(output, law)| {
         format!(
             "; of single outputs, «{}» misses by most: {} of {}",
-            label(&output.name),
+            shortened(&label(&output.name), 40),
             signed(law.gap()),
             signed(law.promised)
         )
@@ -90,7 +143,7 @@ fn verdict(law: &Completeness, at_once: bool) -> String {
 fn percent(share: f64) -> String {
     match share * 100.0 {
         0.0 => "0 %".into(),
-        tiny if tiny < 0.001 => format!("{tiny:.0e} %"),
+        tiny if tiny < 0.001 => format!("{tiny:.0e} %").replace('-', "−"),
         small if small < 1.0 => format!("{small:.3} %"),
         large => format!("{large:.1} %"),
     }

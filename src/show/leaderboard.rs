@@ -1,8 +1,10 @@
 //! Methods × metrics as a table, the best of each column in bold.
 
-use maud::html;
+use maud::{Markup, html};
 
 use super::Show;
+use super::card::{DIM, ROW, TABLE, card};
+use super::columns::{Edge, PAGE, padded, panels, widest};
 use crate::bootstrap::Estimate;
 use crate::faithfulness::Leaderboard;
 
@@ -69,7 +71,7 @@ impl Show for Leaderboard {
         let names = self.methods().iter().map(|name| escaped(name)).collect();
         let columns = self.metrics().iter().map(|metric| column(self, metric).iter().map(written).collect());
         let columns: Vec<Vec<String>> = std::iter::once(names).chain(columns).collect();
-        let columns: Vec<Vec<String>> = head.zip(columns).map(|(head, cells)| padded(head, cells)).collect();
+        let columns: Vec<Vec<String>> = head.zip(columns).map(|(head, cells)| ruled(head, cells)).collect();
         let line =
             |row: usize| format!("| {} |\n", columns.iter().map(|c| c[row].as_str()).collect::<Vec<_>>().join(" | "));
         let lines: String = (0..self.methods().len() + 2).map(line).collect();
@@ -77,39 +79,48 @@ impl Show for Leaderboard {
     }
 
     fn html(&self) -> String {
-        const CELL: &str = "text-align: right; padding: 3px 10px; border-top: 1px solid #aaaaaa; white-space: nowrap";
-        const NAME: &str = "text-align: left; padding: 3px 10px; border-top: 1px solid #aaaaaa";
-        let columns: Vec<Vec<Option<Cell>>> = self.metrics().iter().map(|metric| column(self, metric)).collect();
-        html! {
-            div style="font-family: sans-serif; margin: 0.5em 0; overflow-x: auto" {
-                table style="border-collapse: collapse; font-size: 90%" {
-                    tr {
-                        th style="text-align: left; padding: 3px 10px" { "method" }
-                        @for metric in self.metrics() { th style="text-align: right; padding: 3px 10px" { (heading(self, metric)) } }
-                    }
-                    @for (row, method) in self.methods().iter().enumerate() {
-                        tr {
-                            td style=(NAME) { (method) }
-                            @for cells in &columns {
-                                td style=(CELL) { @match &cells[row] {
-                                    Some(Cell { mean, range, best }) => {
-                                        @if *best { b { (mean) } } @else { (mean) }
-                                        div style="font-size: 75%; color: #666666" { (range) }
-                                    }
-                                    None => "–",
-                                } }
-                            }
-                        }
-                    }
-                }
-                div style="font-size: 80%" { (note(self)) }
-            }
-        }
-        .into_string()
+        let tables = html! {
+            @for columns in panels(self.metrics().len(), PAGE) { (table(self, &self.metrics()[columns])) }
+        };
+        card(html! {}, tables, &[note(self)]).into_string()
     }
 
     fn json(&self) -> Option<String> {
         serde_json::to_string_pretty(self).ok()
+    }
+}
+
+const CELL: &str = "text-align: right; padding: 3px 10px; border-top: 1px solid #aaaaaa; white-space: nowrap";
+const NAME: &str = "text-align: left; padding: 3px 10px; border-top: 1px solid #aaaaaa; font-weight: normal";
+
+/// A table of some of the metrics.
+fn table(board: &Leaderboard, metrics: &[String]) -> Markup {
+    let columns: Vec<Vec<Option<Cell>>> = metrics.iter().map(|metric| column(board, metric)).collect();
+    html! {
+        table style=(TABLE) {
+            tr style=(ROW) {
+                th scope="col" style="text-align: left; padding: 3px 10px" { "method" }
+                @for metric in metrics { th scope="col" style="text-align: right; padding: 3px 10px" { (heading(board, metric)) } }
+            }
+            @for (row, method) in board.methods().iter().enumerate() {
+                tr style=(ROW) {
+                    th scope="row" style=(NAME) { bdi { (method) } }
+                    @for cells in &columns { td style=(CELL) { (shown(&cells[row])) } }
+                }
+            }
+        }
+    }
+}
+
+fn shown(cell: &Option<Cell>) -> Markup {
+    html! {
+        @match cell {
+            Some(Cell { mean, range, best }) => {
+                @if *best { b title="the best" { (mean) } } @else { (mean) }
+                div style=(format!("font-size: 85%; color: {DIM}")) { (range) }
+            }
+            None => "–",
+        }
     }
 }
 
@@ -127,8 +138,7 @@ fn escaped(name: &str) -> String {
 }
 
 /// A heading, the line under it and the cells, all of one width.
-fn padded(heading: String, cells: Vec<String>) -> Vec<String> {
-    let width = cells.iter().chain([&heading]).map(|cell| cell.chars().count()).max().unwrap_or(0);
-    let pad = |cell: &String| format!("{cell:<width$}");
-    [vec![pad(&heading), "-".repeat(width)], cells.iter().map(pad).collect()].concat()
+fn ruled(heading: String, cells: Vec<String>) -> Vec<String> {
+    let rule = "-".repeat(widest(cells.iter().chain([&heading])));
+    padded(Edge::Left, &[vec![heading, rule], cells].concat())
 }

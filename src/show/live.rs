@@ -5,6 +5,7 @@ use plotly::common::{DashType, Fill, HoverInfo, Line, Marker, MarkerSymbol, Mode
 use plotly::layout::{Axis, AxisType, Margin};
 use plotly::{Bar, Layout, Plot, Scatter};
 
+use super::bars::scale;
 use super::chart::{Chart, Data, Series};
 use super::drawing::PALE;
 use super::palette::{SERIES, diverging, hex};
@@ -18,7 +19,7 @@ pub(super) fn of(chart: &Chart) -> Plot {
             series.iter().enumerate().for_each(|(i, s)| plot.add_trace(curve(chart, i, s)));
         }
         Data::Points(series) => series.iter().enumerate().for_each(|(i, s)| plot.add_trace(points(chart, i, s))),
-        Data::Bars(bars) => plot.add_trace(bar(bars)),
+        Data::Bars(_) => plot.add_trace(bar(chart)),
     }
     diagonal(chart).into_iter().for_each(|line| plot.add_trace(line));
     plot.set_layout(layout(chart));
@@ -60,8 +61,8 @@ fn diagonal(chart: &Chart) -> Option<Box<Scatter<f64, f64>>> {
 }
 
 /// Bars at numbered rows, because labels may repeat.
-fn bar(bars: &[(String, f64)]) -> Box<Bar<f64, usize>> {
-    let scale = bars.iter().map(|bar| bar.1.abs()).fold(f64::MIN_POSITIVE, f64::max);
+fn bar(chart: &Chart) -> Box<Bar<f64, usize>> {
+    let (bars, scale) = (chart.bars_drawn().0, scale(chart.bars_drawn().0));
     let colours: Vec<_> = bars.iter().map(|bar| hex(diverging(bar.1 / scale))).collect();
     let outline = Line::new().color("#555555").width(1.0);
     Bar::new(bars.iter().map(|bar| bar.1).collect(), (0..bars.len()).collect())
@@ -77,12 +78,13 @@ fn layout(chart: &Chart) -> Layout {
             let kind = || if chart.log { AxisType::Log } else { AxisType::Linear };
             layout.x_axis(axis(&chart.x).type_(kind())).y_axis(axis(&chart.y).type_(kind()))
         }
-        Data::Bars(bars) => {
+        Data::Bars(_) => {
+            let bars = chart.bars_drawn().0;
             let rows = axis("")
                 .range(vec![bars.len() as f64 - 0.5, -0.5])
                 .tick_values((0..bars.len()).map(|i| i as f64).collect());
             let rows = rows.tick_text(bars.iter().map(|bar| bar.0.clone()).collect());
-            layout.x_axis(axis(&chart.x)).y_axis(rows).height(chart.height() as usize + 60)
+            layout.x_axis(axis(&chart.x)).y_axis(rows).height(150 + 22 * bars.len())
         }
     }
 }

@@ -1,12 +1,18 @@
-//! Every input token × every output token, with the numbers in it.
+//! Every input token × every output token, with the numbers in it as long as they can be read.
+
+use std::ops::Range;
 
 use maud::{Markup, html};
 
-use super::drawing::{document, shortened};
+use super::Show;
+use super::card::{DIM, card, title};
+use super::columns::{Edge, lines, panels};
+use super::grid::Grid;
+use super::labels::{headline, label, names, shortened, strongest};
 use super::law::law;
-use super::palette::{diverging, hex, text_on};
-use super::strip::{label, names};
-use super::{Show, picture};
+use super::legend::unsigned;
+use super::palette::{diverging, text_on};
+use super::svg::Drawing;
 use crate::Result;
 use crate::attribution::Attribution;
 
@@ -14,7 +20,8 @@ use crate::attribution::Attribution;
 /// bottom, on a scale of its own.
 ///
 /// Blue supports, orange and underlined speaks against. Columns of special tokens are dimmed and do not stretch the scale,
-/// but their scores are in every sum. A map too wide for a page goes on below.
+/// but their scores are in every sum. A map too wide for a page goes on below; one of more than 1200 cells has colours, and
+/// marks where it is negative, but no numbers.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -29,95 +36,124 @@ use crate::attribution::Attribution;
 #[derive(Clone, Debug)]
 pub struct Matrix {
     attribution: Attribution,
-    svg: String,
 }
 
 impl Matrix {
     /// From an attribution of several outputs.
     ///
-    /// Errors: it explains one output only.
+    /// Errors: it explains one output only; a score that is not finite.
     pub fn new(attribution: &Attribution) -> Result<Self> {
         attribution.consistent()?;
         attribution.matrix()?;
-        Ok(Self { svg: draw(attribution), attribution: attribution.clone() })
+        Ok(Self { attribution: attribution.clone() })
+    }
+
+    /// The outputs and their sum, each with its name, its scores and its scale.
+    fn rows(&self) -> Vec<Row<'_>> {
+        let outputs = &self.attribution.outputs;
+        let scale = outputs.iter().map(|output| self.largest(&output.scores)).fold(f64::MIN_POSITIVE, f64::max);
+        let row = |(name, scores, scale)| Row { name, scores, scale };
+        let sum = ("all".into(), self.attribution.scores.as_slice(), self.largest(&self.attribution.scores));
+        let outputs = outputs.iter().map(|output| (label(&output.name), output.scores.as_slice(), scale));
+        outputs.chain([sum]).map(row).collect()
+    }
+
+    /// The largest |score| among columns that are not special.
+    fn largest(&self, scores: &[f64]) -> f64 {
+        let plain = scores.iter().enumerate().filter(|(i, _)| !self.attribution.is_special(*i));
+        plain.map(|(_, score)| score.abs()).fold(f64::MIN_POSITIVE, f64::max)
+    }
+
+    /// A cell's share of its scale; 0 in special columns, which have no colour.
+    fn share(&self, row: &Row, column: usize) -> f64 {
+        if self.attribution.is_special(column) { 0.0 } else { row.scores[column] / row.scale }
+    }
+
+    fn drawing(&self) -> Drawing {
+        let (names, rows) = (names(&self.attribution), self.rows());
+        let look = Look::of(&rows);
+        let heads: Vec<String> = rows.iter().map(|row| row.name.clone()).collect();
+        let dimmed: Vec<bool> = (0..names.len()).map(|i| self.attribution.is_special(i)).collect();
+        let (mut width, mut height, mut body) = (0.0, 0.0, Vec::new());
+        for columns in panels(names.len(), look.across) {
+            let grid = Grid {
+                rows: &heads,
+                columns: &names[columns.clone()],
+                dimmed: &dimmed[columns.clone()],
+                cell: look.cell,
+            };
+            body.push(html! { g transform=(format!("translate(0 {height:.1})")) { (self.panel(&grid, &rows, columns, &look)) } });
+            (width, height) = (grid.size().0.max(width), height + grid.size().1);
+        }
+        Drawing { width, height, body: html! { @for panel in body { (panel) } } }
+    }
+
+    fn panel(&self, grid: &Grid, rows: &[Row], columns: Range<usize>, look: &Look) -> Markup {
+        let all = grid.y(rows.len() - 1);
+        html! {
+            (grid.drawn(|row, column| diverging(self.share(&rows[row], columns.start + column))))
+            line x1=(grid.x(0)) x2=(grid.x(columns.len())) y1=(all) y2=(all) stroke="#444444" stroke-width="1.5" {}
+            @if look.numbers { (self.numbers(grid, rows, columns)) } @else { (self.marks(grid, rows, columns)) }
+        }
+    }
+
+    fn numbers(&self, grid: &Grid, rows: &[Row], columns: Range<usize>) -> Markup {
+        html! {
+            g font-size="11" text-anchor="middle" {
+                @for (y, row) in rows.iter().enumerate() {
+                    @for (x, column) in columns.clone().enumerate() {
+                        @let share = self.share(row, column);
+                        @let ink = if self.attribution.is_special(column) { DIM } else { text_on(diverging(share)) };
+                        @let line = if share <= -0.02 { "underline" } else { "none" };
+                        @let (x, y) = (grid.x(x) + grid.cell.0 / 2.0, grid.y(y) + 15.0);
+                        text x=(format!("{x:.1}")) y=(format!("{y:.1}")) fill=(ink) text-decoration=(line) {
+                            (number(row.scores[column], row.scale))
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A short line in every cell that is clearly negative.
+    fn marks(&self, grid: &Grid, rows: &[Row], columns: Range<usize>) -> Markup {
+        let cells = (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
+        let negative = cells.filter(|&(row, column)| self.share(&rows[row], columns.start + column) <= -0.125);
+        let mark = |(row, column)| format!("M{:.1} {:.1}h6", grid.x(column) + 4.0, grid.y(row) + grid.cell.1 / 2.0);
+        html! { path d=(negative.map(mark).collect::<String>()) stroke="#000000" fill="none" {} }
+    }
+
+    fn legend(&self) -> String {
+        let rows = self.rows();
+        let marked = if Look::of(&rows).numbers { "underlined" } else { "marked −" };
+        let (first, all) = (rows[0].scale, rows[rows.len() - 1].scale);
+        format!(
+            "blue supports the token on the left, orange and {marked} speaks against it; full colour at |score| {}, in the row «all», \
+             which is the sum, at {}",
+            unsigned(first),
+            unsigned(all)
+        )
     }
 }
 
-const CELL: (f64, f64) = (46.0, 21.0);
-/// So many columns fit on a page.
-const COLUMNS: usize = 20;
-
-fn draw(attribution: &Attribution) -> String {
-    let names = names(attribution);
-    let deepest = names.iter().map(|name| name.chars().count().min(18)).max().unwrap_or(0) as f64;
-    let top = 24.0 + 6.4 * deepest;
-    let panel = top + CELL.1 * (attribution.outputs.len() as f64 + 1.0) + 26.0;
-    let panels = names.len().div_ceil(COLUMNS).max(1);
-    let across = names.len().div_ceil(panels);
-    let side = left(attribution);
-    let width = (side + CELL.0 * across as f64 + 60.0).max(420.0);
-    let title = format!("{}, {}", attribution.method, attribution.target);
-    let body = html! {
-        text x="8" y="18" font-size="13" font-weight="bold" { (shortened(&title, (width / 7.8) as usize)) }
-        @for i in 0..panels {
-            g transform=(format!("translate(0 {})", 20.0 + i as f64 * panel)) {
-                (self::panel(attribution, &names, i * across..((i + 1) * across).min(names.len()), side, top))
-            }
-        }
-    };
-    document(width, 26.0 + panel * panels as f64, body)
+struct Row<'a> {
+    name: String,
+    scores: &'a [f64],
+    scale: f64,
 }
 
-/// How much room the names of the outputs take.
-fn left(attribution: &Attribution) -> f64 {
-    let longest = attribution.outputs.iter().map(|output| output.name.chars().count().min(18)).max().unwrap_or(0);
-    24.0 + 7.2 * longest.max(5) as f64
+/// How a map is drawn: with numbers as long as there are few cells, and so many columns side by side as a page has room for.
+struct Look {
+    cell: (f64, f64),
+    across: usize,
+    numbers: bool,
 }
 
-fn panel(attribution: &Attribution, names: &[String], columns: std::ops::Range<usize>, side: f64, top: f64) -> Markup {
-    let scale = scale(attribution, attribution.outputs.iter().map(|output| &output.scores));
-    let total = self::scale(attribution, std::iter::once(&attribution.scores));
-    let x = |column: usize| side + CELL.0 * (column - columns.start) as f64;
-    let y = |row: usize| top + CELL.1 * row as f64;
-    let rows = attribution.outputs.len();
-    html! {
-        g font-size="12" {
-            @for column in columns.clone() {
-                @let place = format!("translate({} {}) rotate(-50)", x(column) + CELL.0 / 2.0, top - 6.0);
-                text transform=(place) fill=(ink(attribution, column)) { (shortened(&names[column], 18)) }
-            }
-            @for (row, output) in attribution.outputs.iter().enumerate() {
-                text x=(side - 8.0) y=(y(row) + 15.0) text-anchor="end" { (shortened(&label(&output.name), 18)) }
-                @for column in columns.clone() { (cell(attribution, column, output.scores[column], scale, x(column), y(row))) }
-            }
-            text x=(side - 8.0) y=(y(rows) + 21.0) text-anchor="end" font-weight="bold" { "all" }
-            @for column in columns.clone() {
-                (cell(attribution, column, attribution.scores[column], total, x(column), y(rows) + 6.0))
-            }
-        }
-    }
-}
-
-/// The largest |score| among columns that are not special.
-fn scale<'a>(attribution: &Attribution, rows: impl Iterator<Item = &'a Vec<f64>>) -> f64 {
-    let plain =
-        |row: &'a Vec<f64>| row.iter().enumerate().filter(|(i, _)| !attribution.is_special(*i)).map(|(_, s)| s.abs());
-    rows.flat_map(plain).fold(f64::MIN_POSITIVE, f64::max)
-}
-
-fn ink(attribution: &Attribution, column: usize) -> &'static str {
-    if attribution.is_special(column) { "#9a9a9a" } else { "#333333" }
-}
-
-fn cell(attribution: &Attribution, column: usize, score: f64, scale: f64, x: f64, y: f64) -> Markup {
-    let dim = attribution.is_special(column);
-    let colour = diverging(if dim { 0.0 } else { score / scale });
-    let ink = if dim { "#9a9a9a" } else { text_on(colour) };
-    let line = if score < 0.0 && score.abs() >= 0.02 * scale { "underline" } else { "none" };
-    html! {
-        rect x=(x) y=(y) width=(CELL.0) height=(CELL.1) fill=(hex(colour)) stroke="#e4e4e4" {}
-        text x=(x + CELL.0 / 2.0) y=(y + 14.5) text-anchor="middle" font-size="10.5" fill=(ink) text-decoration=(line) {
-            (number(score, scale))
+impl Look {
+    fn of(rows: &[Row]) -> Self {
+        match rows.iter().map(|row| row.scores.len()).sum::<usize>() {
+            0..=1200 => Self { cell: (46.0, 22.0), across: 16, numbers: true },
+            _ => Self { cell: (14.0, 14.0), across: 52, numbers: false },
         }
     }
 }
@@ -125,11 +161,11 @@ fn cell(attribution: &Attribution, column: usize, score: f64, scale: f64, x: f64
 /// As many digits as fit a cell and mean something beside the largest.
 fn number(score: f64, scale: f64) -> String {
     let digits = match scale {
-        large if large >= 1e5 => return format!("{score:.0e}").replace('-', "−"),
-        large if large >= 100.0 => 0,
-        large if large >= 10.0 => 1,
-        large if large >= 0.1 => 2,
-        large if large >= 1e-3 => 4,
+        nothing if nothing <= f64::MIN_POSITIVE => return "0".into(),
+        large if (1e2..1e5).contains(&large) => 0,
+        large if (1e1..1e2).contains(&large) => 1,
+        large if (1e-1..1e1).contains(&large) => 2,
+        small if (1e-3..1e-1).contains(&small) => 4,
         _ => return format!("{score:.0e}").replace('-', "−"),
     };
     let text = format!("{score:.digits$}");
@@ -143,31 +179,30 @@ impl Show for Matrix {
     }
 
     fn text(&self) -> String {
-        let names = names(&self.attribution);
-        let line = |name: &str, cells: Vec<String>| {
-            let cells: String = cells.iter().map(|cell| format!(" {cell:>8}")).collect();
-            format!("{:>14}{cells}\n", shortened(name, 14))
+        /// So many columns stand side by side.
+        const ACROSS: usize = 12;
+        let (names, rows) = (names(&self.attribution), self.rows());
+        let heads: Vec<String> =
+            std::iter::once(String::new()).chain(rows.iter().map(|row| shortened(&row.name, 18))).collect();
+        let column = |i: usize| {
+            let cells = rows.iter().map(|row| number(row.scores[i], row.scale));
+            (Edge::Right, std::iter::once(shortened(&names[i], 10)).chain(cells).collect())
         };
-        let head = line("", names.iter().map(|name| shortened(name, 8)).collect());
-        let numbers = |scores: &[f64]| scores.iter().map(|score| format!("{score:.3}").replace('-', "−")).collect();
-        let rows = self.attribution.outputs.iter().map(|output| line(&label(&output.name), numbers(&output.scores)));
-        let rows: String = rows.collect();
-        let all = line("all", numbers(&self.attribution.scores));
-        let Attribution { method, target, .. } = &self.attribution;
-        format!("{method}, {target}\n{head}{rows}{all}{}", law(&self.attribution))
+        let panel = |columns: Range<usize>| {
+            lines(&std::iter::once((Edge::Right, heads.clone())).chain(columns.map(column)).collect::<Vec<_>>())
+        };
+        let panels: Vec<String> = panels(names.len(), ACROSS).into_iter().map(panel).collect();
+        format!("{}\n{}{}", headline(&self.attribution), panels.join("\n"), law(&self.attribution))
     }
 
     fn html(&self) -> String {
-        html! {
-            div style="font-family: sans-serif" {
-                (picture(&self.svg, "scores, a row per output token, a column per input token"))
-                div style="font-size: 80%" { (law(&self.attribution)) }
-            }
-        }
-        .into_string()
+        let a = &self.attribution;
+        let words = format!("{} output tokens over the input tokens; in their sum {}", a.outputs.len(), strongest(a));
+        let notes = [self.legend(), law(a)];
+        card(title(a), self.drawing().picture(&words), &notes).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.svg.clone())
+        Some(self.drawing().titled(&headline(&self.attribution)))
     }
 }

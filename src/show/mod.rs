@@ -3,15 +3,25 @@
 //! In a notebook the last expression of a cell is shown by itself, because evcxr looks for `evcxr_display`. Every figure is
 //! HTML that needs no script and no network, with a text twin; curves and bars are, besides, charts of the plotly crate,
 //! which JupyterLab brings to life.
+//!
+//! All figures stand on the same card: a title, the figure, then in small print what its colours mean and the law it promises.
+//! The card is light in a dark notebook too, because a scale that goes through white can be read on nothing else. What is
+//! wider than the page scrolls within the card. Blue supports, orange speaks against and is marked besides (underlined, −,
+//! dashed or to the left), purple is what has no sign.
 
+mod bars;
 mod blocks;
+mod card;
 mod chart;
+mod columns;
 mod comparison;
 mod contour;
 mod curves;
 mod drawing;
 mod gallery;
+mod grid;
 mod heads;
+mod labels;
 mod law;
 mod leaderboard;
 mod legend;
@@ -23,16 +33,17 @@ mod palette;
 mod picture;
 mod plot;
 mod running;
+mod small_bars;
 mod strip;
+mod svg;
 mod table;
+mod ticks;
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::Path;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
+pub(crate) use card::notice;
 pub use chart::{Chart, Series};
 pub use comparison::Comparison;
 pub use gallery::{Gallery, Panel};
@@ -137,17 +148,11 @@ fn page(figure: &str) -> String {
     maud::html! {
         (maud::DOCTYPE)
         html lang="en" {
-            head { meta charset="utf-8"; title { "pellucid" } }
-            body style="font-family: sans-serif; margin: 2em" { (maud::PreEscaped(figure)) }
+            head { meta charset="utf-8"; meta name="viewport" content="width=device-width"; title { "pellucid" } }
+            body style="font-family: sans-serif; margin: 1em" { (maud::PreEscaped(figure)) }
         }
     }
     .into_string()
-}
-
-/// A picture inside HTML, which survives where scripts and inline SVG are stripped.
-fn picture(svg: &str, what: &str) -> maud::Markup {
-    let source = format!("data:image/svg+xml;base64,{}", STANDARD.encode(svg));
-    maud::html! { img src=(source) alt=(what) style="max-width: 100%; background-color: #ffffff"; }
 }
 
 /// A number with its sign and four significant digits.
@@ -158,6 +163,9 @@ fn signed(x: f64) -> String {
 /// A number with its sign, to as many decimals as give the largest of its kind four significant digits; 0 if nothing is
 /// left of it then.
 fn beside(x: f64, largest: f64) -> String {
+    if !x.is_finite() {
+        return format!("{x:+}").replace('-', "−").replace("+NaN", "NaN");
+    }
     let largest = if largest.abs() > f64::MIN_POSITIVE { largest.abs() } else { 0.0 };
     let decimals = if largest == 0.0 { 3.0 } else { (3.0 - largest.log10().floor()).clamp(0.0, 7.0) };
     let text = match largest {

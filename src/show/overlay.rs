@@ -7,15 +7,17 @@ use image::imageops::{FilterType, resize};
 use image::{Rgb, RgbImage};
 use maud::{Markup, html};
 
-use super::blocks::blocks;
+use super::blocks::{Coarse, blocks};
+use super::card::{card, title};
 use super::contour::{Field, Line, engrave};
-use super::drawing::{document, shortened};
+use super::labels::{headline, strongest};
 use super::law::law;
-use super::legend::{bar, colours, unsigned};
+use super::legend::{bar, colour, colours, low, number, unsigned};
 use super::mask::red_mask;
 use super::palette::{greyed, hex, outline, stained};
 use super::picture::{ROOM, at_most, fitted, framed, photograph, png};
-use super::{Panel, Show, beside, picture};
+use super::svg::Drawing;
+use super::{Panel, Show, beside};
 use crate::attribution::{Attribution, Features};
 use crate::baseline::blurred;
 use crate::model::Image;
@@ -25,8 +27,8 @@ use crate::{Error, Result};
 
 /// An attribution over pixels or patches, laid over its picture.
 ///
-/// As it comes, a heat map: the picture is greyed, blue supports the target, orange speaks against it, and the more a place
-/// matters, the deeper its colour; scores that have no negative ones among them are purple. Full colour begins where 99 % of
+/// As it comes, a heat map: the picture is greyed, blue supports the target, orange and marked − speaks against it, and the more
+/// a place matters, the deeper its colour; scores that have no negative ones among them are purple. Full colour begins where 99 % of
 /// |scores| end, so that a few single pixels do not wash out all others. [`mask`](Self::mask) and
 /// [`contours`](Self::contours) are other looks of the same. Nothing is stretched.
 ///
@@ -36,7 +38,7 @@ use crate::{Error, Result};
 /// let brightness = |x: &Tensor| Ok(x.mean((1, 2, 3))?);
 /// let why = gradient_x_input(brightness, &cat.pixels()?)?;
 /// let figure = Overlay::new(&cat, &why)?;
-/// assert!(figure.html().starts_with("<div"));
+/// assert!(figure.html().contains("the deeper the purple, the higher the score"));
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -199,7 +201,26 @@ impl Overlay {
                 polyline points=(points(line)) fill="none" stroke="#ffffff" stroke-width="3.5" stroke-opacity="0.8" {}
                 polyline points=(points(line)) fill="none" stroke=(hex(outline(line.level >= 0.0))) stroke-width="1.6" stroke-dasharray=(dash(line)) {}
             }
+            @if self.is_heat() && self.is_signed() {
+                path d=(self.minuses(x, y, size)) fill="none" stroke="#111111" stroke-width="1.3" {}
+            }
         }
+    }
+
+    /// A path of minus signs, where the map taken coarsely is negative: for those who cannot tell its colours apart.
+    fn minuses(&self, x: f64, y: f64, size: (f64, f64)) -> String {
+        const HALF: f64 = 2.5;
+        const APART: f64 = 20.0;
+        let most = ((size.0 / APART) as usize, (size.1 / APART) as usize);
+        let coarse = Coarse::new(&self.attribution.scores, self.cells().1, (most.0.max(1), most.1.max(1)));
+        let (wide, high) = (size.0 / coarse.columns as f64, size.1 / coarse.rows as f64);
+        let minus = |cell: usize| {
+            let (row, column) = (cell / coarse.columns, cell % coarse.columns);
+            let (x, y) = (x + (column as f64 + 0.5) * wide - HALF, y + (row as f64 + 0.5) * high);
+            format!("M{x:.1} {y:.1}h{:.1}", 2.0 * HALF)
+        };
+        let negative = (0..coarse.shares.len()).filter(|&cell| coarse.shares[cell] <= -0.125);
+        negative.map(minus).collect()
     }
 
     /// How large it is shown, given the room.
@@ -211,11 +232,22 @@ impl Overlay {
     pub(super) fn legend(&self) -> String {
         match &self.style {
             Style::Heat => format!("{}; {}", colours(self.is_signed()), self.full()),
-            Style::Mask(threshold) => {
+            Style::Mask(_) => {
                 let (low, high) = span(&self.attribution.scores);
-                let (share, largest) = ((threshold * 1000.0).round() / 10.0, high.max(-low));
-                let (low, high) = (beside(low, largest), beside(high, largest));
-                format!("red: above {share} % of the way from the lowest score, {low}, to the highest, {high}")
+                let largest = high.max(-low);
+                format!("{}, which go from {} to {}", self.rule(), beside(low, largest), beside(high, largest))
+            }
+            Style::Contours(_) => self.rule(),
+        }
+    }
+
+    /// The same in words that are true of every map of this look.
+    pub(super) fn rule(&self) -> String {
+        match &self.style {
+            Style::Heat => colours(self.is_signed()).into(),
+            Style::Mask(threshold) => {
+                let share = (threshold * 1000.0).round() / 10.0;
+                format!("red: above {share} % of the way from the lowest to the highest of the scores")
             }
             Style::Contours(levels) => {
                 let smooth = match self.attribution.features {
@@ -310,24 +342,18 @@ fn heat(ground: &RgbImage, map: &Tensor, scale: f64, signed: bool) -> Result<Rgb
 
 impl Show for Overlay {
     fn text(&self) -> String {
-        let Attribution { method, target, .. } = &self.attribution;
-        format!("{method}, {target}\n{}{}\n{}", self.blocks(), self.legend(), law(&self.attribution))
+        let a = &self.attribution;
+        format!("{}\n{}{}\n{}", headline(a), self.blocks(), self.legend(), law(a))
     }
 
     fn html(&self) -> String {
-        let Attribution { method, target, .. } = &self.attribution;
-        html! {
-            div style="font-family: sans-serif" {
-                (picture(&self.drawing(), &format!("{method}, {target}")))
-                div style="font-size: 80%" { (self.legend()) }
-                div style="font-size: 80%" { (law(&self.attribution)) }
-            }
-        }
-        .into_string()
+        let a = &self.attribution;
+        let words = format!("{}: {}", headline(a), strongest(a));
+        card(title(a), self.drawing().picture(&words), &[self.legend(), law(a)]).into_string()
     }
 
     fn svg(&self) -> Option<String> {
-        Some(self.drawing())
+        Some(self.drawing().titled(&headline(&self.attribution)))
     }
 
     fn png(&self) -> Option<Vec<u8>> {
@@ -346,18 +372,15 @@ impl Show for Overlay {
 }
 
 impl Overlay {
-    fn drawing(&self) -> String {
-        let Attribution { method, target, .. } = &self.attribution;
-        let size = self.fitted(ROOM);
-        let beside = if self.is_heat() { (110.0, 135.0) } else { (16.0, 0.0) };
-        let width = (size.0 + beside.0).max(260.0);
-        let line = |text: &str| shortened(text, (width / 7.0) as usize);
+    fn drawing(&self) -> Drawing {
+        let (wide, high) = self.fitted(ROOM);
+        let signed = self.is_signed();
+        let number = |share: f64| number(share, self.scale, signed);
         let body = html! {
-            text x="8" y="18" font-size="13" font-weight="bold" { (line(method)) }
-            text x="8" y="35" font-size="13" { (line(target)) }
-            (self.framed(8.0, 45.0, size))
-            @if self.is_heat() { (bar(size.0 + 24.0, 50.0, self.scale, self.is_signed())) }
+            (self.framed(1.0, 1.0, (wide, high)))
+            @if self.is_heat() { (bar(wide + 16.0, 6.0, low(signed), colour(signed), number)) }
         };
-        document(width, 55.0 + size.1.max(beside.1), body)
+        let beside = if self.is_heat() { (112.0, 132.0) } else { (2.0, 0.0) };
+        Drawing { width: wide + beside.0, height: 2.0 + high.max(beside.1), body }
     }
 }

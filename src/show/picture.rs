@@ -11,7 +11,8 @@ use image::{ImageFormat, ImageResult, Rgb, RgbImage};
 use maud::{Markup, html};
 
 use super::blocks::blocks;
-use super::drawing::document;
+use super::card::card;
+use super::svg::{Drawing, document};
 use super::{Panel, Show};
 use crate::model::Image;
 
@@ -52,7 +53,7 @@ fn uri(kind: &str, bytes: ImageResult<Vec<u8>>) -> String {
     let of = |kind: &str, bytes: &[u8]| format!("data:image/{kind};base64,{}", STANDARD.encode(bytes));
     match bytes {
         Ok(bytes) => of(kind, &bytes),
-        Err(error) => of("svg+xml", document(ROOM.0, 60.0, html! { text x="10" y="35" { (error) } }).as_bytes()),
+        Err(error) => of("svg+xml", document(ROOM.0, 60.0, &html! { text x="10" y="35" { (error) } }).as_bytes()),
     }
 }
 
@@ -100,10 +101,9 @@ impl Show for Image {
 
     fn html(&self) -> String {
         let (width, height) = fitted(self.rgb(), ROOM);
-        let what = format!("{self:?}");
-        let Inlay { href, rendering } = photograph(self.rgb(), width.max(height));
-        let style = format!("width: {width:.0}px; max-width: 100%; background-color: #ffffff; {rendering}");
-        html! { img src=(href) alt=(what) title=(what) style=(style); }.into_string()
+        let body = framed(0.0, 0.0, (width, height), &photograph(self.rgb(), width.max(height)));
+        let words = format!("{self:?}");
+        card(html! {}, Drawing { width, height, body }.picture(&words), &[words]).into_string()
     }
 
     fn png(&self) -> Option<Vec<u8>> {

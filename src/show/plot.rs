@@ -1,7 +1,11 @@
 //! Curves, points and bars, shown: alive in JupyterLab by plotly, everywhere else as a still picture.
 
+use super::bars::scale;
+use super::card::card;
 use super::chart::{Chart, Data, Series};
-use super::{Show, drawing, live, picture, signed};
+use super::columns::{Edge, lines};
+use super::labels::{line, shortened};
+use super::{Show, blocks, drawing, live, signed};
 use crate::agreement::rank_correlation;
 use crate::integrated_gradients::Convergence;
 
@@ -25,22 +29,22 @@ impl Show for Convergence {
 
 impl Show for Chart {
     fn text(&self) -> String {
-        let body: String = match &self.data {
-            Data::Bars(bars) => bars.iter().map(|(label, value)| format!("{label:>16} {}\n", signed(*value))).collect(),
-            Data::Curves(series) => (0..series.len()).map(|curve| curve_text(self, series, curve)).collect(),
-            Data::Points(series) => series.iter().map(|series| points_text(series, self.drawn(series))).collect(),
-        };
-        format!("{}\n{body}{}", self.title, self.note)
+        let (names, said): (Vec<String>, Vec<String>) = said(self).into_iter().unzip();
+        let names = names.iter().map(|name| shortened(name, 32)).collect();
+        let (bars, more) = self.bars_drawn();
+        let edge = if bars.is_empty() { Edge::Left } else { Edge::Right };
+        let mut columns = vec![(Edge::Right, names), (edge, said)];
+        if !bars.is_empty() {
+            columns.push((Edge::Left, blocks::bars(&bars.iter().map(|bar| bar.1 / scale(bars)).collect::<Vec<_>>())));
+        }
+        let more = more.map_or(String::new(), |more| format!("{more}\n"));
+        format!("{}\n{}{more}{}", line(&self.title), lines(&columns), self.note)
     }
 
     fn html(&self) -> String {
-        maud::html! {
-            div style="font-family: sans-serif" {
-                (picture(&drawing::of(self), &self.title))
-                div style="font-size: 80%" { (self.note) }
-            }
-        }
-        .into_string()
+        let said: Vec<String> = said(self).into_iter().map(|(name, said)| format!("{name} {said}")).collect();
+        let picture = drawing::of(self).picture(&format!("{}: {}", self.title, said.join("; ")));
+        card(maud::html! { b dir="auto" { (self.title) } }, picture, &[self.note.clone()]).into_string()
     }
 
     fn plotly(&self) -> Option<String> {
@@ -48,20 +52,29 @@ impl Show for Chart {
     }
 
     fn svg(&self) -> Option<String> {
-        Some(drawing::of(self))
+        Some(drawing::of(self).titled(&self.title))
     }
 }
 
-fn curve_text(chart: &Chart, series: &[Series], curve: usize) -> String {
-    let (series, band) = (&series[curve], chart.band(curve));
+/// What is drawn, in words: what it is called, and what is said of it.
+fn said(chart: &Chart) -> Vec<(String, String)> {
+    match &chart.data {
+        Data::Bars(_) => chart.bars_drawn().0.iter().map(|(name, value)| (name.clone(), signed(*value))).collect(),
+        Data::Curves(series) => series.iter().enumerate().map(|(i, s)| (s.name.clone(), curve(chart, s, i))).collect(),
+        Data::Points(series) => series.iter().map(|s| (s.name.clone(), points(chart.drawn(s)))).collect(),
+    }
+}
+
+fn curve(chart: &Chart, series: &Series, curve: usize) -> String {
+    let band = chart.band(curve);
     let range = |x: f64| band.iter().find(|(at, _)| *at == x).map(|(_, ends)| *ends);
     let range = |x| range(x).map_or(String::new(), |(low, high)| format!(" ({} to {})", short(low), short(high)));
     let points: Vec<_> = chart.drawn(series).map(|(x, y)| format!("{}: {}{}", short(x), short(y), range(x))).collect();
-    format!("{:>16}  {}\n", series.name, points.join("  "))
+    format!(" {}", points.join("  "))
 }
 
 /// How many points there are, where they lie, and whether y rises with x.
-fn points_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> String {
+fn points(points: impl Iterator<Item = (f64, f64)>) -> String {
     let (x, y): (Vec<f64>, Vec<f64>) = points.unzip();
     let correlation = rank_correlation(&x, &y).map_or(String::new(), |r| format!(", rank correlation {}", short(r)));
     let range = |of: &[f64]| {
@@ -69,7 +82,7 @@ fn points_text(series: &Series, points: impl Iterator<Item = (f64, f64)>) -> Str
         format!("from {} to {}", short(low), short(high))
     };
     let ranges = if x.is_empty() { String::new() } else { format!(", x {}, y {}", range(&x), range(&y)) };
-    format!("{:>16}  {} points{ranges}{correlation}\n", series.name, x.len())
+    format!(" {} points{ranges}{correlation}", x.len())
 }
 
 /// Three significant digits at most, as short as they come.
@@ -78,4 +91,5 @@ fn short(x: f64) -> String {
         plain if plain == 0.0 || (1e-3..1e4).contains(&plain) => format!("{}", (x * 1e4).round() / 1e4),
         _ => format!("{x:.2e}"),
     }
+    .replace('-', "−")
 }

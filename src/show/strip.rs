@@ -2,6 +2,10 @@
 
 use maud::{Markup, html};
 
+use super::blocks::bars;
+use super::card::{DIM, card, title};
+use super::columns::{Edge, LONG, MANY, lines};
+use super::labels::{headline, label, names, shortened};
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
 use super::running::running;
@@ -56,38 +60,44 @@ impl HeatStrip {
         self.attribution.tokens().iter().zip(self.attribution.scores.iter().copied())
     }
 
+    /// A special token has a direction of its own, so that it is the text's own words that say which way the text runs.
     fn token(&self, token: &Token, score: f64, scale: f64) -> Markup {
         let name = label(&token.text);
         let note = format!("{name} {}", beside(score, scale));
-        if self.dims(token) {
-            return html! { span title=(note) style="color: #808080; font-size: 80%; padding: 0 0.2em" { (name) } " " };
+        let style = if self.dims(token) { dimmed() } else { shade(score / scale) };
+        html! {
+            @if token.special { bdi title=(note) style=(style) { (name) } } @else { span title=(note) style=(style) { (name) } }
+            " "
+            @if token.text.contains('\n') { br; }
         }
-        html! { span title=(note) style=(shade(score / scale)) { (name) } " " }
     }
 
     fn spans(&self) -> bool {
         matches!(self.attribution.features, Features::Spans { .. })
     }
 
-    /// The tokens in a row, or the text that the parts stand in.
+    /// The tokens one after the other, or the text that the parts stand in.
     fn body(&self, scale: f64) -> Markup {
         html! {
             @if self.spans() { (running(&self.attribution, scale)) } @else {
-                div style="line-height: 2.2; font-size: 110%" {
+                div dir="auto" style="line-height: 2; overflow-wrap: break-word" {
                     @for (token, score) in self.scored() { (self.token(token, score, scale)) }
                 }
             }
+            (legend(scale))
         }
     }
+}
 
-    /// Five steps of colour from −scale to +scale.
-    fn legend(&self, scale: f64) -> Markup {
-        html! {
-            span style="font-size: 80%; line-height: 2" {
+/// Five steps of colour from −scale to +scale.
+fn legend(scale: f64) -> Markup {
+    html! {
+        div style="font-size: 85%; line-height: 1.8; margin-top: 0.2em" {
+            @if scale > f64::MIN_POSITIVE {
                 "against " (signed(-scale)) " "
                 @for step in [-1.0, -0.5, 0.0, 0.5, 1.0] { (swatch(step)) }
                 " " (signed(scale)) " supports"
-            }
+            } @else { "all scores are 0" }
         }
     }
 }
@@ -99,76 +109,48 @@ fn swatch(x: f64) -> Markup {
     html! { span style=(style) { "\u{a0}" } }
 }
 
-/// How a token of relative score x is drawn.
-fn shade(x: f64) -> String {
-    format!("padding: 0.15em 0.25em; border-radius: 3px; white-space: pre-wrap;{}", ink(x))
+fn dimmed() -> String {
+    format!("color: {DIM}; font-size: 85%; padding: 0 0.2em")
 }
 
-/// The colours of a relative score. Nearly nothing is left without any, so that it reads on any background.
+/// How a token of relative score x is drawn.
+fn shade(x: f64) -> String {
+    format!("padding: 0.1em 0.25em; border-radius: 3px{}", ink(x))
+}
+
+/// The colours of a relative score, as the end of a style. Nearly nothing is left without any, and so is what is no number.
 pub(super) fn ink(x: f64) -> String {
-    if x.abs() < 0.02 {
+    if x.is_nan() || x.abs() < 0.02 {
         return String::new();
     }
     let colour = diverging(x);
-    let sign = if x < 0.0 { " text-decoration: underline;" } else { "" };
-    format!(" background-color: {}; color: {};{sign}", hex(colour), text_on(colour))
+    let sign = if x < 0.0 { "; text-decoration: underline" } else { "" };
+    format!("; background-color: {}; color: {}{sign}", hex(colour), text_on(colour))
 }
 
 impl Show for HeatStrip {
     fn html(&self) -> String {
-        if self.attribution.features.text().is_none() {
-            return elements(&self.attribution).into_string();
-        }
-        let scale = self.scale();
-        html! {
-            div style="font-family: sans-serif; margin: 0.5em 0" {
-                div style="font-size: 90%" { b { (self.attribution.method) } ", " (self.attribution.target) }
-                (self.body(scale))
-                div { (self.legend(scale)) }
-                div style="font-size: 80%" { (law(&self.attribution)) }
-            }
-        }
-        .into_string()
+        let a = &self.attribution;
+        let body = if a.features.text().is_none() { elements(a) } else { self.body(self.scale()) };
+        card(title(a), body, &[law(a)]).into_string()
     }
 
     fn text(&self) -> String {
         let a = &self.attribution;
-        let names = names(a);
-        let wide = names.iter().map(|name| name.chars().count()).max().unwrap_or(0).min(24);
-        let scale = self.scale().max(a.scores.iter().map(|s| s.abs()).fold(0.0, f64::max));
-        let row = |(name, score): (&String, &f64)| {
-            let (number, bar) = (beside(*score, scale), bar(score / scale));
-            let row = match self.spans() {
-                true => format!("{number:>10} {bar:<20} {name}"),
-                false => format!("{name:>wide$} {number:>10} {bar}"),
-            };
-            format!("{}\n", row.trim_end())
+        let scale = a.scores.iter().map(|score| score.abs()).fold(self.scale(), f64::max);
+        let shown = &a.scores[..a.scores.len().min(MANY)];
+        let places = if self.spans() { LONG } else { 24 };
+        let names = names(a).iter().take(MANY).map(|name| shortened(name, places)).collect();
+        let numbers = shown.iter().map(|score| beside(*score, scale)).collect();
+        let shares: Vec<f64> = shown.iter().map(|score| score / scale).collect();
+        let columns = match self.spans() {
+            true => [(Edge::Right, numbers), (Edge::Left, bars(&shares)), (Edge::Left, names)],
+            false => [(Edge::Right, names), (Edge::Right, numbers), (Edge::Left, bars(&shares))],
         };
-        let rows: String = names.iter().zip(&a.scores).take(MANY).map(row).collect();
-        let more = a.scores.len().saturating_sub(MANY);
+        let more = a.scores.len() - shown.len();
         let more = if more > 0 { format!("… and {more} more\n") } else { String::new() };
-        format!("{}, {}\n{rows}{more}{}", a.method, a.target, law(a))
+        format!("{}\n{}{more}{}", headline(a), lines(&columns), law(a))
     }
-}
-
-/// More rows than this are summed up.
-pub(super) const MANY: usize = 200;
-
-/// Twenty eighths of a bar: solid for supporting, hollow for opposing.
-pub(super) fn bar(share: f64) -> String {
-    let length = (share.abs() * 20.0).round() as usize;
-    if share < 0.0 { "░".repeat(length) } else { "█".repeat(length) }
-}
-
-/// What the scores' features are called.
-pub(super) fn names(attribution: &Attribution) -> Vec<String> {
-    (0..attribution.scores.len()).map(|i| label(&attribution.features.name(i))).collect()
-}
-
-/// A token as a label: without the space that begins a word, with signs for what cannot be seen.
-pub(super) fn label(text: &str) -> String {
-    let seen = text.trim_matches(' ').replace('\n', "↵").replace('\t', "⇥");
-    if seen.is_empty() { "␣".into() } else { seen }
 }
 
 /// Scores over a tensor's elements: a row of shaded numbers if there are few, their range if there are many.
@@ -176,17 +158,13 @@ fn elements(a: &Attribution) -> Markup {
     let scale = a.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max);
     let (low, high) = a.scores.iter().fold((f64::MAX, f64::MIN), |(low, high), &s| (low.min(s), high.max(s)));
     html! {
-        div style="font-family: sans-serif; margin: 0.5em 0" {
-            div style="font-size: 90%" { b { (a.method) } ", " (a.target) }
-            div style="line-height: 2.2" {
-                @if a.scores.len() <= 32 {
-                    @for (i, score) in a.scores.iter().enumerate() {
-                        span style=(shade(score / scale)) { "x[" (i) "] " (beside(*score, scale)) } " "
-                    }
-                } @else { (a.scores.len()) " elements, from " (signed(low)) " to " (signed(high)) }
+        @if a.scores.len() <= 32 {
+            div style="line-height: 2" {
+                @for (i, score) in a.scores.iter().enumerate() {
+                    span style=(shade(score / scale)) { "x[" (i) "]\u{a0}" (beside(*score, scale)) } " "
+                }
             }
-            div style="font-size: 80%" { (law(a)) }
-        }
+        } @else { (a.scores.len()) " elements, from " (signed(low)) " to " (signed(high)) }
     }
 }
 

@@ -2,11 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::drawing::{document, shortened};
+use super::blocks;
+use super::card::{DIM, ROW, TABLE, card, title};
+use super::columns::{Edge, LONG, MANY, lines};
+use super::labels::{headline, names, shortened};
 use super::law::law;
-use super::palette::{diverging, hex};
-use super::strip::{MANY, bar, names};
-use super::{Show, beside, picture, signed};
+use super::small_bars::{Bars, bar_and_text};
+use super::{Show, beside, signed};
 use crate::attribution::Attribution;
 use crate::tensor::finite;
 use crate::{Error, Result};
@@ -117,98 +119,25 @@ impl ScoreTable {
         let index = self.order[row];
         let (score, scale) = (self.attribution.scores[index], bars.scale);
         let dimmed = self.attribution.is_special(index);
-        let line = format!("border-top: 1px solid #aaaaaa{}", if dimmed { "; color: #808080" } else { "" });
+        let dim = if dimmed { format!("; color: {DIM}") } else { String::new() };
         let number = beside(score, scale);
         let sign = if number.starts_with('−') { "; text-decoration: underline" } else { "" };
         html! {
-            tr style=(line) {
+            tr style=(format!("{ROW}; border-top: 1px solid #aaaaaa{dim}")) {
                 td style=(NUMBER) { (self.rank(row)) }
                 td style=(format!("{NUMBER}{sign}")) { (number) }
                 @if let Some(range) = self.range(index, scale) { td style=(RANGE) { (range) } }
-                (cell(bars.bar(score, self.interval(index), dimmed), &format!("[{index}]"), &shortened(name, LONG)))
+                td style=(WIDE) {
+                    (bar_and_text(bars.bar(score, self.interval(index), dimmed), &format!("[{index}]"), &shortened(name, LONG)))
+                }
             }
         }
     }
 }
 
-/// A text of more characters is cut.
-const LONG: usize = 300;
 const NUMBER: &str = "text-align: right; vertical-align: top; padding: 2px 6px; white-space: nowrap";
 const RANGE: &str = "text-align: right; vertical-align: top; padding: 2px 6px; font-size: 85%";
-
-/// A bar, and the text beside it, or below it where a page is narrow.
-fn cell(bar: Markup, index: &str, text: &str) -> Markup {
-    const TEXT: &str = "flex: 1 1 14em; text-align: start; padding: 0 6px; overflow-wrap: anywhere";
-    html! {
-        td style="width: 100%; padding: 2px 6px; vertical-align: top" {
-            div style="display: flex; flex-wrap: wrap; align-items: flex-start" {
-                div style="line-height: 1; padding-top: 1px" { (bar) }
-                div style="padding: 0 0 0 6px; color: #808080" { (index) }
-                div dir="auto" style=(TEXT) { (text) }
-            }
-        }
-    }
-}
-
-/// The axis that the bars of a table share, and the score that has full colour.
-struct Bars {
-    low: f64,
-    high: f64,
-    scale: f64,
-}
-
-impl Bars {
-    const WIDTH: f64 = 150.0;
-    const HEIGHT: f64 = 18.0;
-
-    /// Where a score lies, in pixels, within the margins.
-    fn x(&self, score: f64) -> f64 {
-        const MARGIN: f64 = 4.0;
-        let unit = self.high.max(-self.low).max(f64::MIN_POSITIVE);
-        let (low, high) = (self.low / unit, self.high / unit);
-        let share = (score / unit - low) / (high - low).max(1.0);
-        MARGIN + share.clamp(0.0, 1.0) * (Self::WIDTH - 2.0 * MARGIN)
-    }
-
-    /// The numbers at the ends of the axis, and 0 where there is room for it.
-    fn head(&self) -> Markup {
-        let zero = self.x(0.0);
-        let room = (55.0..Self::WIDTH - 55.0).contains(&zero);
-        let ends = [(self.low, "start"), (self.high, "end")];
-        let largest = self.high.max(-self.low);
-        let drawn = html! {
-            g font-size="11" {
-                @for (end, anchor) in ends {
-                    text x=(self.x(end)) y="13" text-anchor=(anchor) { (beside(end, largest)) }
-                }
-                @if room { text x=(zero) y="13" text-anchor="middle" { "0" } }
-            }
-        };
-        picture(&document(Self::WIDTH, Self::HEIGHT, drawn), "the bars' axis")
-    }
-
-    fn bar(&self, score: f64, interval: Option<(f64, f64)>, dimmed: bool) -> Markup {
-        let (zero, end) = (self.x(0.0), self.x(score));
-        let drawn = html! {
-            g opacity=(if dimmed { "0.4" } else { "1" }) {
-                rect x=(zero.min(end)) y="3" width=((end - zero).abs()) height="12" fill=(hex(diverging(score / self.scale))) stroke="#777777" {}
-                line x1=(zero) x2=(zero) y1="0" y2=(Self::HEIGHT) stroke="#444444" {}
-                @if let Some((low, high)) = interval { (whisker(self.x(low), self.x(high))) }
-            }
-        };
-        picture(&document(Self::WIDTH, Self::HEIGHT, drawn), &beside(score, self.scale))
-    }
-}
-
-/// An interval, dark within white, so that it shows on any bar.
-fn whisker(from: f64, to: f64) -> Markup {
-    let path = format!("M{from:.1} 9H{to:.1}M{from:.1} 5.5V12.5M{to:.1} 5.5V12.5");
-    html! {
-        @for (colour, width) in [("#ffffff", "4"), ("#111111", "1.5")] {
-            path d=(path) fill="none" stroke=(colour) stroke-width=(width) {}
-        }
-    }
-}
+const WIDE: &str = "width: 100%; text-align: left; vertical-align: top; padding: 2px 6px; font-weight: normal";
 
 impl Show for ScoreTable {
     fn json(&self) -> Option<String> {
@@ -217,36 +146,37 @@ impl Show for ScoreTable {
 
     fn text(&self) -> String {
         let (a, names, scale) = (&self.attribution, names(&self.attribution), self.scale());
-        let row = |(row, &i): (usize, &usize)| {
-            let range = self.range(i, scale).map_or(String::new(), |range| format!(" {range:>22}"));
-            let (score, bar) = (beside(a.scores[i], scale), bar((a.scores[i] / scale).clamp(-1.0, 1.0)));
-            format!("{:>4} {score:>10}{range} {bar:<20} [{i}] {}\n", self.rank(row), shortened(&names[i], LONG))
-        };
-        let rows: String = self.rows().iter().enumerate().map(row).collect();
+        let rows = self.rows();
+        let each = |cell: &dyn Fn(usize) -> String| rows.iter().map(|&i| cell(i)).collect::<Vec<_>>();
+        let mut columns = vec![
+            (Edge::Right, (0..rows.len()).map(|row| self.rank(row)).collect()),
+            (Edge::Right, each(&|i| beside(a.scores[i], scale))),
+            (Edge::Left, blocks::bars(&rows.iter().map(|&i| a.scores[i] / scale).collect::<Vec<_>>())),
+            (Edge::Left, each(&|i| format!("[{i}] {}", shortened(&names[i], LONG)))),
+        ];
+        if self.intervals.is_some() {
+            columns.insert(2, (Edge::Right, each(&|i| self.range(i, scale).unwrap_or_default())));
+        }
         let left_out = self.left_out().map_or(String::new(), |line| format!("{line}\n"));
-        format!("{}, {}; the largest |score| first\n{rows}{left_out}{}", a.method, a.target, law(a))
+        format!("{}; the largest |score| first\n{}{left_out}{}", headline(a), lines(&columns), law(a))
     }
 
     fn html(&self) -> String {
         let (low, high) = self.axis();
-        let (bars, names) = (Bars { low, high, scale: self.scale() }, names(&self.attribution));
-        html! {
-            div style="font-family: sans-serif; margin: 0.5em 0" {
-                div style="font-size: 90%" { b { (self.attribution.method) } ", " (self.attribution.target) "; the largest |score| first" }
-                table style="border-collapse: collapse; font-size: 90%" {
-                    tr {
-                        th style=(NUMBER) { "rank" } th style=(NUMBER) { "score" }
-                        @if self.intervals.is_some() { th style=(RANGE) { "interval" } }
-                        (cell(bars.head(), "[index]", "text"))
-                    }
-                    @for (row, &index) in self.rows().iter().enumerate() { (self.row(row, &names[index], &bars)) }
+        let (a, bars, names) = (&self.attribution, Bars { low, high, scale: self.scale() }, names(&self.attribution));
+        let table = html! {
+            table style=(TABLE) {
+                tr style=(ROW) {
+                    th scope="col" style=(NUMBER) { "rank" }
+                    th scope="col" style=(NUMBER) { "score" }
+                    @if self.intervals.is_some() { th scope="col" style=(RANGE) { "interval" } }
+                    th scope="col" style=(WIDE) { (bar_and_text(bars.head(), "[index]", "text")) }
                 }
-                @if let Some(line) = self.left_out() { div style="font-size: 90%" { (line) } }
-                div style="font-size: 80%" {
-                    "blue supports the target, orange and underlined speaks against it" br; (law(&self.attribution))
-                }
+                @for (row, &index) in self.rows().iter().enumerate() { (self.row(row, &names[index], &bars)) }
             }
-        }
-        .into_string()
+            @if let Some(line) = self.left_out() { div { (line) } }
+        };
+        let legend = "the largest |score| first; blue supports the target, orange and underlined speaks against it";
+        card(title(a), table, &[legend.into(), law(a)]).into_string()
     }
 }

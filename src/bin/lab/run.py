@@ -29,6 +29,7 @@ CARGO = re.compile(r"\s*(Compiling|Downloading|Downloaded|Updating|Locking|Addin
 THREAD = re.compile(r"(?<=') \(\d+\)(?= panicked at)")
 FIELDS = re.compile(r"[A-Z]\w* \{ ")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+PROGRESS = re.compile(r"^.+: \d+ of \d+, about \d+ s left\n", re.M)
 
 
 # ---- execution ----------------------------------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def tidy_output(output, number, root):
     if is_stderr(output):
         output.text = "".join(line for line in output.text.splitlines(True) if not CARGO.match(ANSI.sub("", line)))
     if output.output_type == "stream":
-        output.text = THREAD.sub("", output.text.replace(root, ""))
+        output.text = PROGRESS.sub("", THREAD.sub("", output.text.replace(root, "")))
     if output.output_type == "error":
         output.evalue = output.evalue.replace(root, "")
         output.traceback = [line.replace(root, "") for line in output.traceback]
