@@ -26,8 +26,9 @@ impl Lab {
 
     /// Where kernels build: in `.lab`, or in the user's own cache where `.lab` is somebody else's or cannot be written to.
     pub fn kernels(&self) -> Result<PathBuf> {
-        if File::options().append(true).open(self.at("lock")).is_ok() {
-            return Ok(self.at("kernels"));
+        let ours = self.at("kernels");
+        if File::options().create(true).append(true).open(ours.join("0.lock")).is_ok() {
+            return Ok(ours);
         }
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
         let cache = cache.or_else(|| Some(std::env::home_dir()?.join(".cache")));
