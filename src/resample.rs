@@ -6,6 +6,15 @@ use crate::tensor::{along_rows_and_columns, floating};
 use crate::{Error, Result};
 
 /// What stands between the cells of a map.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let step = Tensor::new(&[[0.0f64, 1.0]], &Device::Cpu)?;
+/// let at = |between| -> Result<Vec<f64>> { Ok(resample(&step, 1, 4, between)?.flatten_all()?.to_vec1()?) };
+/// assert_eq!(at(Interpolation::Nearest)?, [0.0, 0.0, 1.0, 1.0]);
+/// assert_eq!(at(Interpolation::Bilinear)?, [0.0, 0.25, 0.75, 1.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// The nearest cell: every cell stays a rectangle, as it was scored.

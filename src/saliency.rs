@@ -13,6 +13,15 @@ use crate::tensor::{column_sums, floating, numbers, wide};
 use crate::{Error, Result};
 
 /// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64, -2.0], &Device::Cpu)?;
+/// let smooth = |seed| smooth_grad(|x| Ok(x.sqr()?.sum(1)?), &x, &Noise::new(0.1, 20, seed));
+/// assert_eq!(smooth(7)?.scores, smooth(7)?.scores);     // same seed, same draws
+/// assert!((smooth(7)?.scores[0] - 2.0).abs() < 0.2);    // around the gradient, 2x
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     /// Standard deviation, absolute, in the input's unit.
