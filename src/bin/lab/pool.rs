@@ -78,22 +78,19 @@ fn mirror(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// Whether a compiler made it: a library, or the program of a build script.
 fn is_compiled(path: &Path) -> bool {
-    let within = |folder: &str| path.components().any(|part| part.as_os_str() == folder);
+    let of_a_script = path.ancestors().nth(2).is_some_and(|folder| folder.ends_with("build"));
     match path.extension().and_then(|extension| extension.to_str()) {
         Some(extension) => ["rlib", "rmeta", "so", "dylib"].contains(&extension),
-        None => within("build") && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("build")),
+        None => of_a_script && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("build")),
     }
 }
 
-#[cfg(target_os = "linux")]
+/// Except on Linux a cell finds its libraries only beside it; but macOS shares the blocks of a copy.
 fn link(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(from, to)
-}
-
-/// Elsewhere a cell finds its libraries only beside it; macOS shares the blocks of a copy.
-#[cfg(not(target_os = "linux"))]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::copy(from, to).and_then(|_| date(from, to))
+    match cfg!(target_os = "linux") {
+        true => place::link(from, to),
+        false => fs::copy(from, to).and_then(|_| date(from, to)),
+    }
 }
 
 /// The copy is its owner's to write, whoever owns the original.
