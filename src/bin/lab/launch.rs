@@ -3,11 +3,10 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::place::{self, Lab};
 use crate::pool;
@@ -36,22 +35,7 @@ pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
     kernel.arg("--control_file").arg(connection_file).stdin(lock);
     forget_the_run(&mut kernel);
     find_programs(&mut kernel, &folder)?;
-    turn_into(kernel.env("EVCXR_CONFIG_DIR", lab.at(settings)).env("EVCXR_TMPDIR", without_spaces(folder)?))
-}
-
-/// The same folder under a name without spaces, at which evcxr cuts the line that names a compiled cell.
-fn without_spaces(folder: PathBuf) -> Result<PathBuf> {
-    if !folder.to_string_lossy().contains(' ') {
-        return Ok(folder);
-    }
-    let mut hash = DefaultHasher::new();
-    folder.hash(&mut hash);
-    let link = env::temp_dir().join(format!("pellucid-{:x}", hash.finish()));
-    if fs::read_link(&link).ok().as_ref() != Some(&folder) {
-        place::remove(&link)?;
-        place::link(&folder, &link).with_context(|| format!("making {}", link.display()))?;
-    }
-    Ok(link)
+    turn_into(kernel.env("EVCXR_CONFIG_DIR", lab.at(settings)).env("EVCXR_TMPDIR", folder))
 }
 
 /// Without the variables that `cargo run` has set for what it runs: a kernel that inherits them finds that crates were built

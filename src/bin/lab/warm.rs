@@ -22,6 +22,7 @@ pub fn is_warm(lab: &Lab, machine: &Machine) -> bool {
 
 /// Runs a chapter's first cell once. What an interrupted run has compiled is kept, unless Rust has changed since.
 pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
+    lab.make_kernels()?;
     let (folder, toolchain) = (lab.at("kernels/warm"), lab.at("kernels/warm/toolchain"));
     place::remove(&folder.join("stamp"))?;
     if !place::stamped(&toolchain, &machine.rustc) {
