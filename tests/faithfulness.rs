@@ -383,7 +383,9 @@ fn a_leaderboard_is_a_table_to_read_and_to_paste() -> Result<()> {
     let widths: Vec<usize> = lines[..5].iter().map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
     assert!(text.contains("mean over 30 examples, and") && text.contains("95 %") && !text.contains("n = "));
-    assert!(html.contains("<b>24.5</b>") && html.contains("&lt;blind&gt;") && !html.contains("<script"));
+    assert!(
+        html.contains("<b title=\"the best\">24.5</b>") && html.contains("&lt;blind&gt;") && !html.contains("<script")
+    );
     assert!(board.json().unwrap().contains("\"hasty\""));
     Ok(())
 }
@@ -419,7 +421,7 @@ fn curves_have_bands() -> Result<()> {
     let some = (-5..5).map(some).collect::<Result<Vec<_>>>()?;
     let chart = Chart::deletion(&[("weights", some.clone())], Measure::Logit, &Bootstrap::default())?;
     let text = chart.text();
-    assert!(text.contains("weights, most first  0: 2.95 (") && text.contains("0.4: -3.75 ("), "{text}");
+    assert!(text.contains("weights, most first  0: 2.95 (") && text.contains("0.4: −3.75 ("), "{text}");
     assert_eq!(chart.svg().unwrap().matches("<polygon").count(), 2);
     assert_eq!(chart.plotly().unwrap().matches("toself").count(), 2);
     let odd = deletion(linear(&weights, 0.0), &why, 0, &[0.5])?;

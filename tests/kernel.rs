@@ -52,33 +52,37 @@ fn a_class_gets_its_notebooks() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(());
     }
     let folder = format!("{}/class", env!("CARGO_TARGET_TMPDIR"));
+    let _ = fs::remove_dir_all(&folder);
     lab(&["hand-out", &folder]);
-    for notebook in fs::read_dir(format!("{ROOT}/notebooks"))? {
-        let name = notebook?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".ipynb") {
-            let [clean, exercises, answers] = ["clean", "exercises", "answers"].map(|twin| cells(&folder, twin, &name));
-            let (clean, exercises, answers) = (clean?, exercises?, answers?);
-            assert!(code(&clean) == code(&exercises), "{name}");
-            let kept = exercises.iter().find(|cell| ["Solution", "Answer"].iter().any(|fold| has(cell, fold)));
-            assert!(kept.is_none(), "{name}: {kept:?}");
-            let (clean, answers) = (code(&clean), code(&answers));
-            let solved = clean.iter().zip(&answers).filter(|(shipped, solved)| shipped != solved);
-            let is_chapter = name.starts_with(|first: char| first.is_ascii_digit()) && !name.starts_with("00");
-            assert_eq!(solved.count(), if is_chapter { 3 } else { 0 }, "{name}");
-            assert_eq!(clean.len(), answers.len(), "{name}");
-        }
+    let mut hints = 0;
+    for page in fs::read_dir(format!("{ROOT}/tutorials"))? {
+        let page = page?.file_name().to_string_lossy().into_owned();
+        let Some(name) = page.strip_suffix(".md") else { continue };
+        let [clean, exercises, answers] = ["clean", "exercises", "answers"].map(|twin| cells(&folder, twin, name));
+        let (clean, exercises, answers) = (clean?, exercises?, answers?);
+        assert!(code(&clean) == code(&exercises), "{name}");
+        let counted = |cells: &[Value], fold: &str| cells.iter().map(|cell| count(cell, fold)).sum::<usize>();
+        assert_eq!(counted(&exercises, "Solution") + counted(&exercises, "Answer"), 0, "{name}");
+        assert_eq!(counted(&answers, "Answer"), counted(&clean, "Answer"), "{name}");
+        hints += counted(&exercises, "Hint");
+        let (clean, answers) = (code(&clean), code(&answers));
+        let solved = clean.iter().zip(&answers).filter(|(shipped, solved)| shipped != solved);
+        let is_chapter = name.starts_with(|first: char| first.is_ascii_digit()) && !name.starts_with("00");
+        assert_eq!(solved.count(), if is_chapter { 3 } else { 0 }, "{name}");
+        assert_eq!(clean.len(), answers.len(), "{name}");
     }
+    assert_eq!(hints, 33, "three exercises in each of eleven chapters");
     Ok(())
 }
 
-/// Whether a cell has a fold that is called so.
-fn has(cell: &Value, fold: &str) -> bool {
-    text(cell).contains(&format!("<summary>{fold}</summary>"))
+/// How many folds of a cell are called so.
+fn count(cell: &Value, fold: &str) -> usize {
+    text(cell).matches(&format!("<summary>{fold}</summary>")).count()
 }
 
 /// The cells of a notebook that has no outputs.
 fn cells(folder: &str, twin: &str, name: &str) -> Result<Vec<Value>, Box<dyn std::error::Error>> {
-    let notebook: Value = serde_json::from_slice(&fs::read(format!("{folder}/{twin}/{name}"))?)?;
+    let notebook: Value = serde_json::from_slice(&fs::read(format!("{folder}/{twin}/{name}.ipynb"))?)?;
     let cells = notebook["cells"].as_array().cloned().unwrap_or_default();
     let empty = |cell: &Value| cell["cell_type"] != "code" || cell["outputs"].as_array().is_some_and(Vec::is_empty);
     assert!(!cells.is_empty() && cells.iter().all(empty), "{twin}/{name}");

@@ -6,6 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pellucid::prelude::*;
 
+type Outcome<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+type Pixels = Vec<u8>;
+
 #[test]
 fn the_readme_shows_what_its_program_prints() -> Result<()> {
     let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
@@ -26,7 +29,7 @@ fn the_readme_shows_what_its_program_prints() -> Result<()> {
 
 /// The picture is chapter 10's: where four prompts see their object, by the exact gradient and by LibraGrad.
 #[test]
-fn the_readme_shows_a_picture_that_pellucid_draws() -> std::result::Result<(), Box<dyn std::error::Error>> {
+fn the_readme_shows_a_picture_that_pellucid_draws() -> Outcome<()> {
     let clip = Clip::load("pellucid/tiny-clip-shapes")?;
     let scene = Scene::empty(11).with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?.with(
         Shape::Star,
@@ -59,7 +62,7 @@ fn region(clip: &Clip, prompt: &str, picture: &Image, rules: Rules) -> Result<At
 }
 
 /// A figure's own text, and the pixels of the pictures in it.
-fn parts(svg: &str) -> std::result::Result<(String, Vec<Vec<u8>>), Box<dyn std::error::Error>> {
+fn parts(svg: &str) -> Outcome<(String, Vec<Pixels>)> {
     let (mut words, mut pictures) = (String::new(), Vec::new());
     for (i, piece) in svg.split("data:image/png;base64,").enumerate() {
         let (data, rest) = if i == 0 { ("", piece) } else { piece.split_once('"').ok_or("a picture has no end")? };

@@ -44,7 +44,7 @@ impl Show for Chart {
     fn html(&self) -> String {
         let said: Vec<String> = said(self).into_iter().map(|(name, said)| format!("{name} {said}")).collect();
         let picture = drawing::of(self).picture(&format!("{}: {}", self.title, said.join("; ")));
-        card(maud::html! { b dir="auto" { (self.title) } }, picture, &[self.note.clone()]).into_string()
+        card(maud::html! { b dir="auto" { (self.title) } }, picture, std::slice::from_ref(&self.note)).into_string()
     }
 
     fn plotly(&self) -> Option<String> {

@@ -69,7 +69,8 @@ class Learner:
         """MiB of this kernel and what it has started; shared pages count by their share."""
         processes = [psutil.Process(self.manager.provisioner.pid)]
         processes += processes[0].children(recursive=True)
-        return sum(process.memory_full_info().pss for process in processes) / 2**20
+        infos = [process.memory_full_info() for process in processes]
+        return sum(getattr(info, "pss", info.uss) for info in infos) / 2**20
 
     async def stop(self):
         self.client.stop_channels()

@@ -17,7 +17,8 @@ SPECS = {
 }
 # without it jupytext takes a page's only fences for its cells, whatever their language
 HEADER = "---\njupyter:\n  kernelspec:\n    display_name: Rust (pellucid)\n    language: rust\n    name: pellucid\n---\n\n"
-ANSWERS = re.compile(r"<details><summary>(?:Solution|Answer)</summary>\n(.*?)</details>\n*", re.S)
+SOLUTION = re.compile(r"<details><summary>Solution</summary>\n(.*?)</details>", re.S)
+ANSWERS = re.compile(r"<details><summary>(?:Solution|Answer)</summary>\n.*?</details>\n*", re.S)
 CODE = re.compile(r"^```rs\n(.*?)\n```", re.S | re.M)
 VERDICT = re.compile(r"^check::", re.M)
 
@@ -67,7 +68,7 @@ def is_solved(cell):
 def solve(notebook):
     """Every exercise as its solution has it."""
     for cell, prose in zip(notebook.cells, notebook.cells[1:]):
-        fold = has_verdict(cell) and ANSWERS.search(prose.source)
+        fold = has_verdict(cell) and SOLUTION.search(prose.source)
         if fold:
             cell.source = solved(cell.source, fold[1])
             cell.metadata.tags = [*cell.metadata.get("tags", []), "solved"]

@@ -8,9 +8,13 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::place::Lab;
+use crate::place::{self, Lab};
 use crate::pool;
 use crate::process::turn_into;
+
+/// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second. Cargo looks for it above
+/// the folder that it builds in.
+pub const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
 
 /// Becomes the kernel, in the first build folder nobody uses; the one that `LAB_KERNEL=warm` asks for may download crates.
 ///
@@ -18,9 +22,14 @@ use crate::process::turn_into;
 /// as the kernel lives, however it ends.
 pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
     let warm = lab.at("kernels/warm");
-    let (settings, (folder, lock)) = match env::var("LAB_KERNEL").as_deref() {
-        Ok("warm") => ("evcxr/online", pool::waited_for(&warm)?),
-        _ => ("evcxr/offline", pool::first_free(&warm, &lab.kernels()?)?),
+    let (settings, folder, lock) = match env::var("LAB_KERNEL").as_deref() {
+        Ok("warm") => ("evcxr/online", warm.clone(), pool::waited_for(&warm)?),
+        _ => {
+            let kernels = lab.kernels()?;
+            place::write(&kernels.join(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
+            let (folder, lock) = pool::first_free(&warm, &kernels)?;
+            ("evcxr/offline", folder, lock)
+        }
     };
     let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
     kernel.arg("--control_file").arg(connection_file).stdin(lock);
@@ -44,16 +53,18 @@ fn forget_the_run(kernel: &mut Command) {
 /// What a desktop or a hub starts often knows nothing of cargo, and a cell nothing of libraries that it reaches by a link.
 fn find_programs(kernel: &mut Command, folder: &Path) -> Result<()> {
     let path = with("PATH", env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin")))?;
-    let libraries = with("LD_LIBRARY_PATH", libraries(folder, &path))?;
-    kernel.env("PATH", path).env("LD_LIBRARY_PATH", libraries);
+    if cfg!(target_os = "linux") {
+        kernel.env("LD_LIBRARY_PATH", with("LD_LIBRARY_PATH", libraries(folder, &path))?);
+    }
+    kernel.env("PATH", path);
     Ok(())
 }
 
-/// A variable that lists folders, with more of them.
+/// A variable that lists folders, with more of them ahead. (An empty one would stand for the notebook's own folder.)
 fn with(variable: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
     let usual = env::var_os(variable).unwrap_or_default();
-    let usual = env::split_paths(&usual).filter(|folder| !folder.as_os_str().is_empty());
-    Ok(env::join_paths(usual.chain(more))?)
+    let folders = more.into_iter().chain(env::split_paths(&usual));
+    Ok(env::join_paths(folders.filter(|folder| !folder.as_os_str().is_empty()))?)
 }
 
 /// Where the libraries are that cells are linked against: those built in the folder, for each kind of machine, and Rust's own.

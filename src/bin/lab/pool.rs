@@ -1,6 +1,6 @@
 //! One build folder per running kernel: two notebooks open at once must not compile into each other.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -9,8 +9,8 @@ use crate::place;
 
 /// The first free folder and its lock, filled from the warm one unless it already was.
 pub fn first_free(warm: &Path, kernels: &Path) -> Result<(PathBuf, File)> {
-    for number in 0..64 {
-        if let Some((folder, lock)) = claim(&kernels.join(number.to_string()))? {
+    for folder in (0..64).map(|number| kernels.join(number.to_string())) {
+        if let Some(lock) = claim(&folder)? {
             fill(warm, &folder)?;
             return Ok((folder, lock));
         }
@@ -18,35 +18,43 @@ pub fn first_free(warm: &Path, kernels: &Path) -> Result<(PathBuf, File)> {
     bail!("64 kernels are running; shut some down")
 }
 
-/// This folder and its lock, or nothing when another kernel holds it.
-fn claim(folder: &Path) -> Result<Option<(PathBuf, File)>> {
+/// The lock of this folder, or nothing when another kernel holds it.
+fn claim(folder: &Path) -> Result<Option<File>> {
     let lock = lock_of(folder)?;
-    Ok(lock.try_lock().is_ok().then(|| (folder.to_owned(), lock)))
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", folder.display())),
+    }
 }
 
-/// This very folder, if need be after a kernel that is just ending.
-pub fn waited_for(folder: &Path) -> Result<(PathBuf, File)> {
+/// The lock of this very folder, if need be after a kernel that is just ending.
+pub fn waited_for(folder: &Path) -> Result<File> {
     let lock = lock_of(folder)?;
     lock.lock()?;
-    Ok((folder.to_owned(), lock))
+    Ok(lock)
 }
 
 fn lock_of(folder: &Path) -> Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
     let lock = fs::create_dir_all(folder).and_then(|()| options.open(folder.with_extension("lock")));
-    lock.with_context(|| format!("a kernel builds in {}", folder.display()))
+    lock.with_context(|| format!("making room for a kernel in {}", folder.display()))
 }
 
 /// A filled folder carries the stamp of the warm one it was made from; renaming it last makes it whole or absent.
 fn fill(warm: &Path, folder: &Path) -> Result<()> {
-    let stamp = fs::read_to_string(warm.join("stamp")).unwrap_or_default();
-    if place::stamped(&folder.join("stamp"), &stamp) {
+    let stamp = || fs::read_to_string(warm.join("stamp")).context("pellucid is not compiled yet: `cargo lab prepare`");
+    let before = stamp()?;
+    if place::stamped(&folder.join("stamp"), &before) {
         return Ok(());
     }
     let part = folder.with_extension("part");
     place::remove(&part)?;
     mirror(warm, &part).with_context(|| format!("filling {}: is the disk full?", folder.display()))?;
+    if stamp()? != before {
+        bail!("pellucid was compiled anew meanwhile: start the kernel again");
+    }
     place::remove(folder)?;
     Ok(fs::rename(part, folder)?)
 }
@@ -68,21 +76,21 @@ fn mirror(from: &Path, to: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Whether a compiler made it: a library, or the program of a build script.
 fn is_compiled(path: &Path) -> bool {
-    let is = |extension: &str| path.extension().is_some_and(|is| is == extension);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.starts_with("build-script") || name.starts_with("build_script") || ["rlib", "rmeta", "so"].into_iter().any(is)
+    let of_a_script = path.ancestors().nth(2).is_some_and(|folder| folder.ends_with("build"));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) => ["rlib", "rmeta", "so", "dylib"].contains(&extension),
+        None => of_a_script && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("build")),
+    }
 }
 
-#[cfg(target_os = "linux")]
+/// Except on Linux a cell finds its libraries only beside it; but macOS shares the blocks of a copy.
 fn link(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::os::unix::fs::symlink(from, to)
-}
-
-/// Elsewhere a cell finds its libraries only beside it; macOS shares the blocks of a copy.
-#[cfg(not(target_os = "linux"))]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::copy(from, to).and_then(|_| date(from, to))
+    match cfg!(target_os = "linux") {
+        true => place::link(from, to),
+        false => fs::copy(from, to).and_then(|_| date(from, to)),
+    }
 }
 
 /// The copy is its owner's to write, whoever owns the original.

@@ -10,13 +10,11 @@ use serde_json::{Map, Value, json};
 
 use crate::device::Device;
 use crate::jupyter::FOLDERS;
+use crate::launch::CELLS_UNOPTIMISED;
 use crate::place::{self, Lab};
 
-/// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second.
-const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
-
-/// All that the chapters need is compiled already; without a network cargo would look for news of it, and fail. The command
-/// `:offline 0` in a cell lets a notebook have further crates.
+/// All that the chapters need is compiled already, but cargo would ask for newer versions, and fail where there is no network.
+/// The command `:offline 0` in a cell lets a notebook have further crates.
 const OFFLINE: &str = "[evcxr]\noffline_mode = true\n";
 
 /// Keeps the memory a cell frees for the next one, instead of giving it back and asking again.
@@ -30,7 +28,7 @@ const TOOLCHAIN: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", 
 
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab, device: &Device) -> Result<()> {
-    place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
+    place::write(&lab.at("kernels/.cargo/config.toml"), CELLS_UNOPTIMISED)?;
     place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
     place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab, device)))?;
     place::write(&lab.at("evcxr/offline/evcxr.toml"), OFFLINE)?;
