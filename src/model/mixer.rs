@@ -33,7 +33,7 @@ const EPS: f64 = 1e-6;
 /// # use pellucid::prelude::*;
 /// let mixer = Mixer::load("timm/mixer_b16_224.goog_in21k_ft_in1k")?;
 /// let picture = mixer.fit(&pellucid::zoo::photo("cat")?)?;
-/// let cat = Target::Logit(mixer.label("tabby")?);
+/// let cat = Target::Logit(281);    // ImageNet's «tabby»
 /// let why = gradient_x_input(|x| cat.of(&mixer.logits(x)?), &mixer.pixels(&picture)?)?.over_pixels()?;
 /// assert_eq!(why.scores.len(), 224 * 224);
 /// # Ok::<(), pellucid::Error>(())
