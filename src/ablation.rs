@@ -12,6 +12,15 @@ use crate::saliency::Noise;
 use crate::{Error, Result};
 
 /// Which elements of an input are taken away together. Groups may overlap.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let picture = Tensor::ones((3, 4, 4), DType::F64, &Device::Cpu)?;
+/// let squares = Groups::patches(&picture, 2)?;
+/// let drops = ablate(|x| Ok(x.sum((1, 2, 3))?), &picture, &picture.zeros_like()?, &squares)?;
+/// assert_eq!(drops.to_vec1::<f64>()?, [12.0; 4]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
     shape: Vec<usize>,
@@ -20,11 +29,25 @@ pub struct Groups {
 
 impl Groups {
     /// Every element by itself.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?;
+    /// assert_eq!(Groups::elements(&x).len(), 6);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn elements(x: &Tensor) -> Self {
         Self { shape: x.dims().to_vec(), members: (0..x.elem_count()).map(|i| vec![i]).collect() }
     }
 
     /// Every row of the first axis: each token of a `(t,c)` input.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::zeros((2, 3), DType::F64, &Device::Cpu)?;    // (t,c)
+    /// assert_eq!(Groups::rows(&x).spread(&[1.0, 2.0])?, [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn rows(x: &Tensor) -> Self {
         let rows = x.dims().first().copied().unwrap_or(0);
         let width = x.elem_count() / rows.max(1);
@@ -41,6 +64,13 @@ impl Groups {
     /// Elements with the same id go together, ids in ascending order (Captum's `feature_mask`).
     ///
     /// Errors: not one id per element of x.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::zeros(4, DType::F64, &Device::Cpu)?;
+    /// assert_eq!(Groups::from_ids(&x, &[7, 0, 7, 7])?.spread(&[1.0, 2.0])?, [2.0, 1.0, 2.0, 2.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn from_ids(x: &Tensor, ids: &[usize]) -> Result<Self> {
         if ids.len() != x.elem_count() {
             return Err(Error::shape("the ids", format!("one id per element, {}", x.elem_count()), &[ids.len()]));
@@ -53,6 +83,14 @@ impl Groups {
     /// Windows of a size sliding over x by a stride, along every axis; the last one of an axis may stick out and is cut.
     ///
     /// Errors: not one size and stride per axis; a stride of zero, or larger than its size, which would leave gaps.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::zeros(5, DType::F64, &Device::Cpu)?;
+    /// let windows = Groups::windows(&x, &[3], &[2])?;    // 0 to 2, 2 to 4
+    /// assert_eq!(windows.spread(&[1.0, 3.0])?, [1.0, 1.0, 2.0, 3.0, 3.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn windows(x: &Tensor, size: &[usize], stride: &[usize]) -> Result<Self> {
         let rank = x.rank();
         let covers = size.iter().zip(stride).all(|(size, stride)| 0 < *stride && stride <= size);
@@ -83,6 +121,13 @@ impl Groups {
     /// the bottom may be cut.
     ///
     /// Errors: not `(c,h,w)`; a size of zero.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::zeros((3, 5, 4), DType::F64, &Device::Cpu)?;
+    /// assert_eq!(Groups::patches(&picture, 2)?.len(), 3 * 2);    // the last row of squares is cut
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn patches(x: &Tensor, size: usize) -> Result<Self> {
         let &[channels, _, _] = x.dims() else {
             return Err(Error::shape("the picture", "(c, h, w)", x.dims()));
@@ -94,6 +139,14 @@ impl Groups {
     /// ids may come from [`superpixels`](crate::superpixels), or be a mask of one's own: 1 where it lies, 0 elsewhere.
     ///
     /// Errors: not `(c,h,w)`; not one id per pixel, row by row.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::zeros((3, 1, 2), DType::F64, &Device::Cpu)?;
+    /// let two = Groups::segments(&picture, &[0, 1])?;
+    /// assert_eq!(two.spread(&[1.0, 2.0])?, [1.0, 2.0, 1.0, 2.0, 1.0, 2.0]);    // in every channel
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn segments(x: &Tensor, ids: &[usize]) -> Result<Self> {
         match *x.dims() {
             [channels, height, width] if ids.len() == height * width => Self::from_ids(x, &ids.repeat(channels)),
@@ -118,6 +171,14 @@ impl Groups {
     /// One score per group → one per element: the mean over the groups it belongs to, 0 for none.
     ///
     /// Errors: not one score per group.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::zeros(3, DType::F64, &Device::Cpu)?;
+    /// let overlapping = Groups::windows(&x, &[2], &[1])?;
+    /// assert_eq!(overlapping.spread(&[2.0, 4.0])?, [2.0, 3.0, 4.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn spread(&self, scores: &[f64]) -> Result<Vec<f64>> {
         if scores.len() != self.len() {
             return Err(Error::shape("the scores", format!("({},), one per group", self.len()), &[scores.len()]));

@@ -56,6 +56,15 @@ impl Attribution {
     ///
     /// **When it misleads**: it sees ranks alone, so a method that scores everything but one word 0.001 or −0.001 at random
     /// looks like a poor one.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, -3.0, 2.5], &Device::Cpu)?;
+    /// let one = gradient_x_input(|x| Ok(x.sum(1)?), &x)?;                    // 1, −3, 2.5
+    /// let other = gradient_x_input(|x| Ok((x.sqr()? * x)?.sum(1)?), &x)?;    // 3, −81, 46.875
+    /// assert_eq!(one.agreement(&other)?, 1.0);                               // the same order
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn agreement(&self, other: &Attribution) -> Result<f64> {
         if !same_features(self, other) {
             return Err(Error::argument(

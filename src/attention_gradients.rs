@@ -12,6 +12,19 @@ use crate::rollout::{Rollout, identity, mean, mixed, product, rows_to_one};
 use crate::{Error, Result, kernel};
 
 /// A model's attention patterns, and the gradient of a number with respect to each of their weights.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let x = bert.embed(&text)?.unsqueeze(0)?;
+/// let positive = Target::Logit(bert.label("positive")?);
+/// let AttentionGradients { patterns, gradients } =
+///     attention_gradients(|hook| positive.of(&bert.logits_hooked(&text, &x, hook)?), bert.layers())?;
+/// let relevance = (&patterns[2] * &gradients[2])?.relu()?.mean(1)?;    // (b,t,t)
+/// assert_eq!(relevance.dims(), [1, text.len(), text.len()]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct AttentionGradients {
     /// A, `(b,h,t,t)` for every layer.

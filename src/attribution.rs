@@ -22,6 +22,21 @@ use crate::{Error, Result};
 /// sign, so the total, and with it the completeness gap, never changes.
 ///
 /// `serde_json` writes and reads it without loss.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let positive = Target::Logit(bert.label("positive")?);
+/// let blank = bert.baseline(&text, &Baseline::token("[MASK]"))?;
+/// let f = |x: &Tensor| positive.of(&bert.logits(&text, x)?);
+///
+/// let why = integrated_gradients(f, &bert.embed(&text)?, &blank, &Steps::default())?.over(&text)?.words()?;
+/// let why = why.named(positive.describe(&bert.labels()));
+/// assert_eq!((why.top(1)[0].0.as_str(), why.target.as_str()), ("loved", "logit of `positive`"));
+/// assert_eq!(Attribution::from_json(&why.to_json()?)?, why);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Attribution {
     /// The method, in words: «integrated gradients».
@@ -44,6 +59,17 @@ pub struct Attribution {
 }
 
 /// One of several outputs that were explained together, such as a token of a continuation.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+/// let said = llm.generate(&prompt, &Sampling::greedy(3))?;
+/// let why = gradient_x_input(|x| llm.log_probs(&said, x), &llm.embed(&prompt)?)?.over(&prompt)?.toward(&said)?;
+/// assert_eq!(why.outputs[0].name, said.tokens()[0].text);
+/// assert_eq!(why.outputs[0].scores.len(), prompt.len());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// What it is called: the token.
@@ -55,6 +81,17 @@ pub struct Output {
 }
 
 /// What scores are over.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let picture = Tensor::ones((3, 4, 4), DType::F64, &Device::Cpu)?;
+/// let why = gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &picture)?;
+/// assert_eq!(why.features, Features::Elements { shape: vec![3, 4, 4] });
+/// let pixels = why.over_pixels()?;
+/// assert_eq!(pixels.features, Features::Pixels { height: 4, width: 4 });
+/// assert_eq!(pixels.patches(2)?.features, Features::Patches { rows: 2, columns: 2 });
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Features {
@@ -147,6 +184,16 @@ impl Features {
 }
 
 /// The completeness axiom, f(x) − f(x′) = Σ scores (Sundararajan et al. 2017, proposition 1), and by how much it was missed.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[2.0f64], &Device::Cpu)?;
+/// let cube = |x: &Tensor| Ok((x.sqr()? * x)?.sum(1)?);
+/// let law = integrated_gradients(cube, &x, &x.zeros_like()?, &Steps::until(1e-6))?.completeness.unwrap();
+/// assert_eq!(law.promised, 8.0);    // f(x) − f(x′)
+/// assert!(law.reached() && law.gap().abs() < 1e-5);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Completeness {
     /// f(x) − f(x′), in the target's unit; f(x) by itself for methods without a baseline.
@@ -200,11 +247,29 @@ impl Completeness {
     }
 
     /// Σ scores − (f(x) − f(x′)): Captum's convergence delta, with its sign.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[2.0f64], &Device::Cpu)?;
+    /// let cube = |x: &Tensor| Ok((x.sqr()? * x)?.sum(1)?);
+    /// let left = integrated_gradients(cube, &x, &x.zeros_like()?, &Steps::new(Quadrature::Left, 4))?.completeness.unwrap();
+    /// assert!((left.gap() - (5.25 - 8.0)).abs() < 1e-12);    // 2·¼·Σ 3·(k/2)², k = 0 … 3, is 5.25
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn gap(&self) -> f64 {
         self.got - self.promised
     }
 
     /// Whether the tolerance that was asked for was reached, or rounding forbids to come closer. True if none was asked for.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[2.0f64], &Device::Cpu)?;
+    /// let cube = |x: &Tensor| Ok((x.sqr()? * x)?.sum(1)?);
+    /// let asked = integrated_gradients(cube, &x, &x.zeros_like()?, &Steps::until(1e-6))?.completeness.unwrap();
+    /// assert!(asked.reached() && asked.relative_gap <= 1e-6);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn reached(&self) -> bool {
         self.tolerance.is_none_or(|tolerance| self.relative_gap <= tolerance || self.gap().abs() <= self.rounding_floor)
     }
@@ -227,6 +292,15 @@ impl Attribution {
     /// The scores of several outputs, `(o,features)`, as a tensor.
     ///
     /// Errors: there was one output.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sqr()?), &x)?;    // two outputs: x₀² and x₁²
+    /// assert_eq!(why.matrix()?.to_vec2::<f64>()?, [[2.0, 0.0], [0.0, 8.0]]);
+    /// assert_eq!(why.scores, [2.0, 8.0]);                   // their sum
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn matrix(&self) -> Result<Tensor> {
         if self.outputs.is_empty() {
             return Err(Error::argument(
@@ -305,6 +379,14 @@ impl Attribution {
     }
 
     /// The same scores with the target named, which a method that sees only f cannot know.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sum(1)?), &x)?.named("the sum");
+    /// assert_eq!(why.target, "the sum");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn named(mut self, target: impl ToString) -> Self {
         self.target = target.to_string();
         self
@@ -313,6 +395,16 @@ impl Attribution {
     /// The same scores with the outputs named after the tokens of a continuation.
     ///
     /// Errors: not one output per token.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+    /// let said = llm.generate(&prompt, &Sampling::greedy(3))?;
+    /// let why = gradient_x_input(|x| llm.log_probs(&said, x), &llm.embed(&prompt)?)?.over(&prompt)?.toward(&said)?;
+    /// assert_eq!(why.target, format!("«{}»", said.text().trim()));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn toward(mut self, said: &Continuation) -> Result<Self> {
         if self.outputs.len() != said.len() {
             let wanted = format!("({},), one per token of «{}»", said.len(), said.text().trim());
@@ -326,6 +418,14 @@ impl Attribution {
     /// One output by itself.
     ///
     /// Errors: there is no such output.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sqr()?), &x)?;    // two outputs: x₀² and x₁²
+    /// assert_eq!(why.output(1)?.scores, [0.0, 8.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn output(&self, index: usize) -> Result<Self> {
         let missing = || Error::out_of_range("output", index, self.outputs.len());
         let Output { name, scores, completeness } = self.outputs.get(index).ok_or_else(missing)?.clone();
@@ -337,6 +437,14 @@ impl Attribution {
     /// is the log-probability of the span.
     ///
     /// Errors: an empty span, or one that sticks out.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0, 3.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sqr()?), &x)?;    // three outputs: x₀², x₁², x₂²
+    /// assert_eq!(why.span(0..2)?.scores, [2.0, 8.0, 0.0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn span(&self, outputs: Range<usize>) -> Result<Self> {
         let some = self.outputs.get(outputs.clone()).filter(|some| !some.is_empty());
         let some = some.ok_or_else(|| {
@@ -371,6 +479,19 @@ impl Attribution {
     /// `(t,c)` or `(t,)` elements → tokens: Σ over the channels of each token.
     ///
     /// Errors: the scores are not over the elements of a tensor with one row per token of `text`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I absolutely loved the movie!")?;
+    /// let x = bert.embed(&text)?;    // (t,c)
+    /// let positive = Target::Logit(bert.label("positive")?);
+    /// let why = gradient_x_input(|x| positive.of(&bert.logits(&text, x)?), &x)?;
+    /// let tokens = why.clone().over(&text)?;
+    /// assert_eq!((why.scores.len(), tokens.scores.len()), (x.elem_count(), text.len()));
+    /// assert!((why.sum() - tokens.sum()).abs() < 1e-9);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn over(self, text: &Text) -> Result<Self> {
         let shape = self.elements()?;
         if !matches!(shape.len(), 1 | 2) || shape[0] != text.len() {
@@ -417,6 +538,19 @@ impl Attribution {
     /// it the law of the whole.
     ///
     /// Errors: those of [`over_prompt`](Self::over_prompt).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// # let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 18.0, 20.0, 10.0)?;
+    /// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
+    /// let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?.squeeze(0)?;
+    /// let red = Target::Logit(vlm.tokenizer().id("red")? as usize);
+    /// let map = gradient_x_input(|x| red.of(&vlm.logits_from(&prompt, x)?), &x)?.within_picture(&prompt)?;
+    /// let [rows, columns] = prompt.grid();
+    /// assert_eq!(map.features, Features::Patches { rows, columns });
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn within_picture(self, prompt: &VisualPrompt) -> Result<Self> {
         let (visual, [rows, columns]) = (prompt.visual(), prompt.grid());
         let by_token = self.over(prompt.text())?;
@@ -487,6 +621,14 @@ impl Attribution {
     /// Pixels → square patches of `size` by `size` pixels: Σ over the pixels of each.
     ///
     /// Errors: the scores are not over pixels; patches that do not divide the picture.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::ones((3, 4, 4), DType::F64, &Device::Cpu)?;
+    /// let pixels = gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &picture)?.over_pixels()?;
+    /// assert_eq!(pixels.patches(2)?.scores, [12.0; 4]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn patches(&self, size: usize) -> Result<Self> {
         self.consistent()?;
         let Features::Pixels { height, width } = self.features else {
@@ -512,6 +654,15 @@ impl Attribution {
     /// Elements `(s,)` → the parts of a text they stand for.
     ///
     /// Errors: not one score per part.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let parts = Parts::words(&bert.read("I loved it.")?)?;
+    /// let why = gradient_x_input(|present| Ok(present.sum(1)?), &parts.all()?)?.over_parts(&parts)?;
+    /// assert_eq!(why.tokens()[1].text, "loved");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn over_parts(self, parts: &Parts) -> Result<Self> {
         match self.elements()? == [parts.len()] {
             true => {
@@ -527,6 +678,17 @@ impl Attribution {
     /// says.
     ///
     /// Errors: the scores are not over tokens; the text does not say the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let sources = Sources::sentences("Sarah plays the piano. The lamp is in the bedroom.")?;
+    /// let prompt = llm.read(format!("{} Where is the lamp?", sources.context()))?;
+    /// let why = gradient_x_input(|x| Ok(x.sum((1, 2))?), &llm.embed(&prompt)?)?.over(&prompt)?.over_sources(&sources)?;
+    /// assert_eq!(why.tokens()[1].text, "The lamp is in the bedroom.");
+    /// assert_eq!(why.scores.len(), 2);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn over_sources(&self, sources: &Sources) -> Result<Self> {
         self.consistent()?;
         let Features::Tokens { text, tokens } = &self.features else {
@@ -541,6 +703,17 @@ impl Attribution {
     /// stay as they are.
     ///
     /// Errors: the scores are over elements (call [`over`](Self::over) first), or over a picture.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I adored it.")?;    // some words are several tokens
+    /// let tokens = gradient_x_input(|x| Ok(x.sum((1, 2))?), &bert.embed(&text)?)?.over(&text)?;
+    /// let words = tokens.words()?;
+    /// assert!(words.scores.len() < tokens.scores.len() && words.tokens()[2].text == "adored");
+    /// assert!((words.sum() - tokens.sum()).abs() < 1e-9);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn words(&self) -> Result<Self> {
         self.consistent()?;
         let (text, tokens) = match &self.features {
@@ -571,22 +744,53 @@ impl Attribution {
     }
 
     /// The tokens, words or parts the scores are over; none for elements and pictures.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let why = gradient_x_input(|x| Ok(x.sum((1, 2))?), &bert.embed(&text)?)?.over(&text)?;
+    /// assert_eq!(why.tokens(), text.tokens());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn tokens(&self) -> &[Token] {
         self.features.tokens()
     }
 
     /// The scores as a tensor of the features' shape, `f64`: `(h,w)` over a picture.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let picture = Tensor::ones((3, 2, 5), DType::F64, &Device::Cpu)?;
+    /// let pixels = gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &picture)?.over_pixels()?;
+    /// assert_eq!(pixels.tensor()?.dims(), [2, 5]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn tensor(&self) -> Result<Tensor> {
         self.consistent()?;
         Ok(Tensor::from_slice(&self.scores, self.features.shape(), &Device::Cpu)?)
     }
 
     /// Σ scores.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, -3.0, 2.5], &Device::Cpu)?;
+    /// assert_eq!(gradient_x_input(|x| Ok(x.sum(1)?), &x)?.sum(), 0.5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn sum(&self) -> f64 {
         self.scores.iter().sum()
     }
 
     /// Indices of the features, largest |score| first.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, -3.0, 2.5], &Device::Cpu)?;
+    /// assert_eq!(gradient_x_input(|x| Ok(x.sum(1)?), &x)?.order(), [1, 2, 0]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn order(&self) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.scores.len()).collect();
         order.sort_by(|&a, &b| self.scores[b].abs().total_cmp(&self.scores[a].abs()));
@@ -594,6 +798,13 @@ impl Attribution {
     }
 
     /// The k features that support the target most, the first of them the most: those of the largest scores above 0.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, -3.0, 2.5], &Device::Cpu)?;
+    /// assert_eq!(gradient_x_input(|x| Ok(x.sum(1)?), &x)?.supporting(3), [2, 0]);    // −3 speaks against it
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn supporting(&self, k: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.scores.len()).filter(|&i| self.scores[i] > 0.0).collect();
         order.sort_by(|&a, &b| self.scores[b].total_cmp(&self.scores[a]));
@@ -607,12 +818,28 @@ impl Attribution {
     }
 
     /// The k features of largest |score|, special tokens left out: their text and score.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, -3.0, 2.5], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sum(1)?), &x)?;
+    /// assert_eq!(why.top(2), [("x[1]".to_string(), -3.0), ("x[2]".to_string(), 2.5)]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn top(&self, k: usize) -> Vec<(String, f64)> {
         let plain = self.order().into_iter().filter(|&i| !self.is_special(i));
         plain.take(k).map(|i| (self.features.name(i), self.scores[i])).collect()
     }
 
     /// The attribution as JSON.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sum(1)?), &x)?;
+    /// assert!(why.to_json()?.contains("\"kind\": \"elements\""));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)?)
     }
@@ -620,6 +847,15 @@ impl Attribution {
     /// Reads what [`to_json`](Self::to_json) wrote.
     ///
     /// Errors: not JSON of an attribution, or not one score per feature.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+    /// let why = gradient_x_input(|x| Ok(x.sum(1)?), &x)?;
+    /// assert_eq!(Attribution::from_json(&why.to_json()?)?, why);
+    /// assert!(Attribution::from_json(&why.to_json()?.replace("[\n    1.0,", "[")).is_err());    // a score is missing
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn from_json(json: &str) -> Result<Self> {
         let attribution: Self = serde_json::from_str(json)?;
         attribution.consistent()?;

@@ -9,6 +9,18 @@ use crate::{Error, Result};
 
 /// The percentile bootstrap (Efron 1979): n examples are drawn from the n with replacement, many times over, and the interval
 /// holds the middle share of what comes out.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Bootstrap, bootstrap_mean};
+/// let rates = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
+/// let width = |level: f64| -> Result<f64> {
+///     let estimate = bootstrap_mean(&rates, &Bootstrap { level, ..Bootstrap::default() })?;
+///     Ok(estimate.high - estimate.low)
+/// };
+/// assert!(width(0.5)? < width(0.95)?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Bootstrap {
     /// How many times; at least 20.
@@ -49,6 +61,14 @@ impl Bootstrap {
 }
 
 /// A mean over examples, and the interval it would lie in if other examples had been drawn.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Bootstrap, Estimate, bootstrap_mean};
+/// let Estimate { mean, low, high, examples } = bootstrap_mean(&[1.0, 2.0, 3.0], &Bootstrap::default())?;
+/// assert!(mean == 2.0 && low < mean && mean < high && examples == 3);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Estimate {
     /// The mean.

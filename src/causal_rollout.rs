@@ -18,6 +18,17 @@ use crate::{Error, Result};
 /// * [`lift`](Self::lift): how many times more arrives than position alone would bring;
 /// * [`reweighted`](Self::reweighted): keys that many queries see count less, layer by layer;
 /// * [`without_first`](Self::without_first): what does not end at the first token, where idle heads rest.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+/// let CausalRollout { raw, null, .. } = causal_rollout(&llm.attention(&prompt)?, &Rollout::default())?;
+/// let last = prompt.len() - 1;
+/// let [looks, position] = [raw.i((0, last))?, null.i(last)?];    // rows that sum to one
+/// assert!((looks.sum_all()?.to_scalar::<f32>()? - position.sum_all()?.to_scalar::<f32>()?).abs() < 1e-4);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct CausalRollout {
     /// `(b,t,t)`: the rollout as it is. **Mostly position**: not an explanation by itself.
@@ -89,6 +100,14 @@ impl CausalRollout {
     ///
     /// **When it misleads**: late and deep, the null is tiny for all but the first tokens and the token itself, and small
     /// differences of weight become large ratios.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let uniform = Tensor::new(&[[[[1.0f64, 0.0], [0.5, 0.5]]]], &Device::Cpu)?;
+    /// let rolled = causal_rollout(&[uniform], &Rollout::default())?;
+    /// assert_eq!(rolled.lift()?.get(0)?.to_vec2::<f64>()?, [[1.0, 0.0], [1.0, 1.0]]);    // position alone
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn lift(&self) -> Result<Tensor> {
         let t = self.null.dim(0)?;
         let ahead = (Tensor::triu2(t, self.null.dtype(), self.null.device())? - identity(&self.null)?)?;
@@ -102,6 +121,14 @@ impl CausalRollout {
     ///
     /// **When it misleads**: it takes away the resting place of idle heads, and not the advantage that the second token has
     /// over the third.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let uniform = Tensor::new(&[[[[1.0f64, 0.0], [0.5, 0.5]]]], &Device::Cpu)?;
+    /// let rolled = causal_rollout(&[uniform], &Rollout::default())?;
+    /// assert_eq!(rolled.without_first()?.get(0)?.to_vec2::<f64>()?, [[0.0, 0.0], [0.0, 1.0]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn without_first(&self) -> Result<Tensor> {
         let first = identity(&self.null)?.narrow(1, 0, 1)?;
         let rest = self.raw.broadcast_mul(&first.t()?.affine(-1.0, 1.0)?)?;

@@ -1,6 +1,15 @@
 //! Verdicts for the course's exercise cells: an answer is tested by what must be true of it, never by its wording.
 //!
 //! A wrong answer is no error. It gets a verdict that says what differs; an answer that fails gets its own error back.
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! let mine = |maps: &[Tensor]| Ok(maps.iter().skip(1).try_fold(maps[0].mean(1)?, |rolled, map| map.mean(1)?.matmul(&rolled))?);
+//! let verdict = check::rollout(mine, HeadFusion::Mean);    // no layer keeps its residual
+//! assert!(!verdict.passed && verdict.message.contains("½(A + I)"));
+//! assert!(check::rollout(|maps| rollout(maps, &Rollout::default()), HeadFusion::Mean).passed);
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 mod attention_rollout;
 mod bert_sentiment;
@@ -32,6 +41,14 @@ use crate::show::{Show, notice};
 use crate::{Error, Result};
 
 /// Whether an exercise is solved, and what to look at if it is not.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let verdict = check::head_that_looks(|_, _, _| Ok((7, 0)));
+/// assert!(!verdict.passed && verdict.message == "There is no head 0 in layer 7.");
+/// println!("{}", verdict.text());
+/// # assert!(verdict.text().contains("7"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// Whether it is solved.

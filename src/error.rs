@@ -4,9 +4,28 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 /// The crate's result type: `Result<T>` is `std::result::Result<T, pellucid::Error>`.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// fn verdict(review: &str) -> Result<String> {
+///     let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+///     Ok(bert.predict(&bert.read(review)?)?[0].0.clone())
+/// }
+/// assert_eq!(verdict("I absolutely loved the movie!")?, "positive");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Everything that can go wrong, in words a learner can act on.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let logits = Tensor::new(&[[1.0f64, 3.0]], &Device::Cpu)?;
+/// let error = Target::Logit(2).of(&logits).unwrap_err();
+/// assert!(matches!(error, Error::OutOfRange { index: 2, len: 2, .. }));
+/// assert_eq!(error.to_string(), "target class 2 is out of range: there are 2, numbered from 0");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

@@ -50,7 +50,7 @@ pub fn grad_cam_plus(why: &LayerGradients) -> Result<Attribution> {
 }
 
 /// → `(t,)`: XGrad-CAM+, the same with w = Σ_t x̄_l·|x_l| / Σ_t |x_l|, the gradient's mean weighted with the activation (Fu et
-/// al. 2020, arXiv 2008.02312, §3). Transformers' activations have both signs, so they are weighted by their size.
+/// al. 2020, arXiv 2008.02312). Transformers' activations have both signs, so they are weighted by their size.
 ///
 /// Errors and caveats: those of [`grad_cam_plus`].
 ///

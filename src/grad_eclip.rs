@@ -11,7 +11,7 @@ use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: Grad-ECLIP, (λⱼ·⟨∂f/∂z, vⱼ⟩)⁺ for every token j, with z as what attention of a layer makes for
 /// the token that is read, and λⱼ its cosine with key j, from 0 for the least to 1 for the greatest (Zhao et al., *Grad-ECLIP:
-/// Gradient-based Visual and Textual Explanations for CLIP*, arXiv 2502.18816, §3).
+/// Gradient-based Visual and Textual Explanations for CLIP*, arXiv 2502.18816).
 ///
 /// f runs a model with the hook it is given; `layer` is the last (`clip.layers() - 1`) and `read` the class token's place, 0.
 /// That token itself scores 0.

@@ -13,6 +13,19 @@ use crate::tensor::{column_sums, numbers};
 use crate::{Error, Result};
 
 /// How the path is cut: a rule, and a number of steps or a tolerance.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[2.0f64], &Device::Cpu)?;
+/// let gap = |steps: Steps| -> Result<f64> {
+///     let cube = |x: &Tensor| Ok((x.sqr()? * x)?.sum(1)?);
+///     Ok(integrated_gradients(cube, &x, &x.zeros_like()?, &steps)?.completeness.unwrap().relative_gap)
+/// };
+/// assert!(gap(Steps::new(Quadrature::Left, 50))? > 0.01);
+/// assert!(gap(Steps::gauss_legendre(2))? < 1e-12);    // exact for a cubic
+/// assert!(gap(Steps::until(1e-6).chunk(4))? < 1e-6);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Steps {
     /// The quadrature rule.
@@ -183,6 +196,15 @@ fn path_gradients(
 }
 
 /// How the completeness gap falls as steps are added.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let (x, zero) = (Tensor::new(&[1.0f64], &Device::Cpu)?, Tensor::new(&[0.0f64], &Device::Cpu)?);
+/// let gaps = convergence(|x| Ok(x.sqr()?.sum(1)?), &x, &zero, &[Quadrature::Right], &[2, 4])?;
+/// let (rule, curve) = &gaps.curves[0];
+/// assert_eq!((*rule, curve), (Quadrature::Right, &vec![(2, 0.5), (4, 0.25)]));    // 1/n
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Convergence {
     /// For each rule, (number of steps, relative gap).

@@ -15,6 +15,13 @@ static MARK: u8 = 0;
 const MARK_VARIABLE: &str = "PELLUCID_LINKED_AT";
 
 /// A kernel that is fit for gradients.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let kernel = pellucid::kernel::init()?;
+/// assert!(kernel.threads > 0);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Kernel {
     /// Threads that share the work.
@@ -24,6 +31,14 @@ pub struct Kernel {
 /// Makes a notebook ready: checks that all cells share this library, and turns a panic's backtrace into one line.
 ///
 /// Errors: [`Error::StaticallyLinked`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let kernel = pellucid::kernel::init()?;
+/// println!("{} threads", kernel.threads);
+/// # assert!(kernel.threads > 0);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn init() -> Result<Kernel> {
     guard()?;
     std::panic::set_hook(Box::new(|panic| {

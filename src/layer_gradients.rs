@@ -15,6 +15,18 @@ use crate::{Error, Result, kernel};
 ///
 /// Under [`Rules::libragrad`](crate::model::Rules::libragrad) Σ x·x̄ of what any layer reads, and the relevance of all biases
 /// from there on, sum to the number that is explained; [`balance`](Self::balance) says by how much they miss it.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?.under(Rules::libragrad());
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let x = bert.embed(&text)?.unsqueeze(0)?;
+/// let positive = Target::Logit(bert.label("positive")?);
+/// let why = layer_gradients(|hook| positive.of(&bert.logits_hooked(&text, &x, hook)?), bert.layers())?;
+/// assert_eq!((why.layers(), why.inputs.len()), (3, 4));     // and what the last one leaves
+/// assert_eq!(why.relevance(2)?.dims(), [1, text.len()]);    // (b,t)
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LayerGradients {
     /// The number that is explained, `(b,)`.
@@ -36,7 +48,7 @@ pub struct LayerGradients {
 ///
 /// f runs a model with the hook it is given, and returns one number per example: the logit to explain. One forward and
 /// one walk back serve all layers, by whatever rules the model is [`under`](crate::model::Bert::under). The relevance of a
-/// bias is b·ȳ, the gradient with respect to a factor before it (Srinivas & Fleuret 2019, arXiv 1905.00780, §3).
+/// bias is b·ȳ, the gradient with respect to a factor before it (Srinivas & Fleuret 2019, arXiv 1905.00780).
 ///
 /// Errors: f does not return one finite number per example; the model has fewer layers; no differentiable path leads
 /// from what a layer reads to f ([`Error::GraphCut`]).
@@ -149,6 +161,21 @@ impl LayerGradients {
     /// Where a model pools what the last block leaves before it reads it, the last says the same.
     ///
     /// Errors: more than one example.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// # let text = bert.read("I absolutely loved the movie!")?;
+    /// # let x = bert.embed(&text)?.unsqueeze(0)?;
+    /// # let positive = Target::Logit(bert.label("positive")?);
+    /// let worst = |rules: Rules| -> Result<f64> {
+    ///     let bert = bert.under(rules);
+    ///     let why = layer_gradients(|hook| positive.of(&bert.logits_hooked(&text, &x, hook)?), bert.layers())?;
+    ///     Ok(why.balance()?.iter().map(|layer| layer.relative_gap).fold(0.0, f64::max))
+    /// };
+    /// assert!(worst(Rules::libragrad())? < 1e-3 && worst(Rules::exact())? > 0.1);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn balance(&self) -> Result<Vec<Completeness>> {
         (0..=self.layers()).map(|layer| self.completeness(&self.tokens(&self.relevance_from(layer)?)?, layer)).collect()
     }

@@ -11,7 +11,7 @@ use crate::tensor::{mean_over, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: LeGrad, Σ_l E_{h,i}[(∂f_l/∂A_l)⁺] over some layers, with f_l as f of the mean of the tokens that
-/// layer l leaves: as if the model ended there (Bousselham et al. 2024, arXiv 2404.03214, §3).
+/// layer l leaves: as if the model ended there (Bousselham et al. 2024, arXiv 2404.03214).
 ///
 /// f runs a model of `depth` layers with the hook it is given: once for each of `layers`. It is meant for models that read
 /// a class token or the mean of all. The published maps are drawn from their least to their greatest number, without the

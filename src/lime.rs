@@ -14,6 +14,18 @@ use crate::shapley::{Present, play};
 use crate::{Error, Result};
 
 /// How LIME looks around x.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[2.0f64, 1.0, 0.0], &Device::Cpu)?;
+/// let scores = |alpha: f64| -> Result<Vec<f64>> {
+///     let options = Lime { alpha, ..Lime::new(200, 0) };
+///     Ok(lime(|x| Ok(x.sum(1)?), &x, &x.zeros_like()?, &Groups::elements(&x), &options)?.scores)
+/// };
+/// assert_eq!(scores(0.4)?[2], 0.0);
+/// assert!(scores(0.4)?[0] < scores(0.01)?[0]);    // the penalty draws to zero
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Lime {
     /// How many variants of x, in each of which every group is there with probability ½; the first is x itself.
@@ -61,7 +73,9 @@ impl Lime {
 /// `f: (n,…) → (n,)` or `(n,o)`, x, x′ → one score per group: the coefficients of the weighted LASSO (arXiv 1602.04938, eq. 1
 /// and algorithm 1).
 ///
-/// minimise 1/(2m)·Σ_z π(z)·(b + w·z − f(z))² + α·|w|₁ over m variants z, their weights π scaled to a mean of one.
+/// minimise `1/(2m)·Σ_z π(z)·(b + w·z − f(z))² + α·|w|₁`
+///
+/// over m variants z, their weights π scaled to a mean of one.
 ///
 /// Errors: fewer than two samples; a negative α; a kernel without width; groups that overlap; those of
 /// [`ablate`](crate::ablate).

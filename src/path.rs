@@ -13,6 +13,15 @@ use crate::{Error, Result};
 /// The weights of every rule sum to one, so that constants are integrated exactly. Errors fall, for a smooth integrand, as
 /// 1/n for `Left` and `Right`, 1/n² for `Middle` and `Trapezoid`, and faster than any power for `GaussLegendre`, which
 /// with n nodes integrates polynomials up to degree 2n − 1 exactly.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// for rule in Quadrature::ALL {
+///     let (_, weights) = rule.nodes(8)?;
+///     assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{rule}");
+/// }
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Quadrature {

@@ -6,6 +6,15 @@ use crate::tensor::{along_rows_and_columns, floating};
 use crate::{Error, Result};
 
 /// What stands between the cells of a map.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let step = Tensor::new(&[[0.0f64, 1.0]], &Device::Cpu)?;
+/// let at = |between| -> Result<Vec<f64>> { Ok(resample(&step, 1, 4, between)?.flatten_all()?.to_vec1()?) };
+/// assert_eq!(at(Interpolation::Nearest)?, [0.0, 0.0, 1.0, 1.0]);
+/// assert_eq!(at(Interpolation::Bilinear)?, [0.0, 0.25, 0.75, 1.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
     /// The nearest cell: every cell stays a rectangle, as it was scored.
@@ -29,7 +38,7 @@ impl Interpolation {
     }
 
     /// The say of a cell at a signed distance d from the point (Keys 1981, *Cubic convolution interpolation for digital image
-    /// processing*, eq. 4, for the cubic ones).
+    /// processing*, for the cubic ones).
     fn weight(self, d: f64) -> f64 {
         let cubic = |a: f64| match d.abs() {
             near if near <= 1.0 => ((a + 2.0) * near - (a + 3.0)) * near * near + 1.0,

@@ -9,6 +9,17 @@ use crate::tensor::of_each;
 use crate::{Error, Result};
 
 /// How a layer's heads become one map.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let heads = Tensor::new(&[[[[1.0f64, 0.0], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]]], &Device::Cpu)?; // (1,h,t,t)
+/// let row = |fusion| -> Result<Vec<f64>> {
+///     Ok(rollout(&[heads.clone()], &Rollout { fusion, ..Rollout::default() })?.i((0, 0))?.to_vec1()?)
+/// };
+/// assert_eq!(row(HeadFusion::Mean)?, [0.75, 0.25]);    // ½(½ + 1), ½·½
+/// assert_eq!(row(HeadFusion::Min)?, [1.0, 0.0]);       // the heads agree on nothing
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeadFusion {
     /// The mean over heads, the paper's.
@@ -40,6 +51,16 @@ pub(crate) fn mean(maps: &Tensor) -> Result<Tensor> {
 }
 
 /// How attention maps are rolled out.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let patterns = bert.attention(&text)?;
+/// let upper = rollout(&patterns, &Rollout { start_layer: 1, ..Rollout::default() })?;
+/// assert_eq!(upper.to_vec3::<f32>()?, rollout(&patterns[1..], &Rollout::default())?.to_vec3::<f32>()?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rollout {
     /// How a layer's heads become one map. With `Max` and `Min` rows no longer sum to one before the residual is added, and

@@ -13,6 +13,15 @@ use crate::tensor::{column_sums, floating, numbers, wide};
 use crate::{Error, Result};
 
 /// Gaussian noise to add to an input: σ in the input's own unit, a number of draws, and their seed.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64, -2.0], &Device::Cpu)?;
+/// let smooth = |seed| smooth_grad(|x| Ok(x.sqr()?.sum(1)?), &x, &Noise::new(0.1, 20, seed));
+/// assert_eq!(smooth(7)?.scores, smooth(7)?.scores);     // same seed, same draws
+/// assert!((smooth(7)?.scores[0] - 2.0).abs() < 0.2);    // around the gradient, 2x
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Noise {
     /// Standard deviation, absolute, in the input's unit.
@@ -105,7 +114,7 @@ fn of_gradients(
     Attribution::of_outputs(method, x.dims(), column_sums(&outputs), if several { outputs } else { Vec::new() })
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §3.1).
+/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §2.2).
 ///
 /// Errors: those of [`grad_at`]; no draws; a negative σ.
 ///
@@ -121,7 +130,7 @@ pub fn smooth_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &No
     noisy("SmoothGrad", &mean, noise)
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)²], element by element (Hooker et al. 2019, arXiv 1806.10758, eq. 2). Unsigned.
+/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)²], element by element (Hooker et al. 2019, arXiv 1806.10758, §4.1). Unsigned.
 ///
 /// Errors: those of [`smooth_grad`].
 ///
@@ -136,7 +145,7 @@ pub fn smooth_grad_squared(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, no
     noisy("SmoothGrad²", &mean_square, noise)
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → Var[∇f(x + ε)], element by element (Adebayo et al. 2018, arXiv 1810.03307, eq. 3). Unsigned.
+/// `f: (n,…) → (n,)`, x `(…)` → Var[∇f(x + ε)], element by element (Adebayo et al. 2018, arXiv 1810.03307). Unsigned.
 ///
 /// Errors: those of [`smooth_grad`].
 ///

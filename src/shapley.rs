@@ -1,7 +1,9 @@
 //! Shapley values: what each player of a game deserves, and three ways to find out.
 //!
-//! φᵢ = Σ_{S ∌ i} |S|!(g − |S| − 1)!/g! · (v(S ∪ i) − v(S)), for g groups of features as the players and
-//! v(S) = f(x with the groups outside S ← x′). Shapley 1953; Lundberg & Lee 2017, arXiv 1705.07874, eq. 4.
+//! `φᵢ = Σ_{S ∌ i} |S|!·(g − |S| − 1)!/g! · (v(S ∪ i) − v(S))`
+//!
+//! for g groups of features as the players and v(S) = f(x with the groups outside S ← x′). Shapley 1953; Lundberg & Lee 2017,
+//! arXiv 1705.07874, eq. 4.
 
 use candle_core::Tensor;
 use linfa_linalg::qr::{LeastSquaresQrInto, QR};
@@ -84,6 +86,15 @@ fn binomial(n: usize, k: usize) -> f64 {
 }
 
 /// How many orders of the players are drawn, and their seed.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+/// let both = |x: &Tensor| Ok((x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.squeeze(1)?);
+/// let why = shapley_sampling(both, &x, &x.zeros_like()?, &Groups::elements(&x), &Permutations::new(200, 0))?;
+/// assert!((why.sum() - 2.0).abs() < 1e-9 && (why.scores[0] - 1.0).abs() < 0.2);    // half each, nearly
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permutations {
     /// How many orders.
@@ -161,6 +172,15 @@ fn members(g: usize, players: &[usize]) -> Vec<bool> {
 }
 
 /// How many coalitions are drawn, and their seed.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64, 2.0], &Device::Cpu)?;
+/// let both = |x: &Tensor| Ok((x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.squeeze(1)?);
+/// let why = kernel_shap(both, &x, &x.zeros_like()?, &Groups::elements(&x), &Coalitions::new(16, 0))?;
+/// assert!(why.scores.iter().all(|score| (score - 1.0).abs() < 1e-9));    // half each, exactly
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Coalitions {
     /// How many coalitions.
@@ -179,9 +199,10 @@ impl Coalitions {
 /// `f: (n,…) → (n,)` or `(n,o)`, x, x′ → one score per group: the linear game that is nearest to v, with the Shapley kernel as
 /// the weight of a coalition (Lundberg & Lee 2017, arXiv 1705.07874, theorem 2).
 ///
-/// minimise Σ_S π(S)·(v(∅) + Σ_{i∈S} φᵢ − v(S))², π(S) = (g − 1)/(C(g,|S|)·|S|·(g − |S|)), subject to
-/// Σφ = f(x) − f(x′), which is put into the equations and not merely weighted. Coalitions are drawn in pairs with their
-/// complements; if `count` allows for all 2^g − 2, they are all taken and the values are exact.
+/// minimise `Σ_S π(S)·(v(∅) + Σ_{i∈S} φᵢ − v(S))²` with `π(S) = (g − 1)/(C(g,|S|)·|S|·(g − |S|))`
+///
+/// subject to Σφ = f(x) − f(x′), which is put into the equations and not merely weighted. Coalitions are drawn in pairs with
+/// their complements; if `count` allows for all 2ᵍ − 2, they are all taken and the values are exact.
 ///
 /// Errors: fewer coalitions than 2(g − 1), or such as cannot tell the groups apart; groups that overlap; those of [`ablate`](crate::ablate).
 ///

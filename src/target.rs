@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// The number that an attribution explains, `(n,v) → (n,)`.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let logits = Tensor::new(&[[0.0f64, 3f64.ln()]], &Device::Cpu)?;    // probabilities ¼ and ¾
+/// let read = |target: Target| -> Result<f64> { Ok(target.of(&logits)?.to_vec1::<f64>()?[0]) };
+/// assert!((read(Target::Probability(1))? - 0.75).abs() < 1e-12);
+/// assert!((read(Target::LogProbability(0))? - 0.25f64.ln()).abs() < 1e-12);
+/// assert_eq!(read(Target::Contrast(1, 0))?, read(Target::Logit(1))? - read(Target::Logit(0))?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
@@ -46,6 +56,13 @@ impl Target {
     }
 
     /// The target in words, with the classes' names where they have one: «logit of `positive`».
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let labels = ["negative".to_string(), "positive".to_string()];
+    /// assert_eq!(Target::Contrast(1, 0).describe(&labels), "logit of `positive` less that of `negative`");
+    /// assert_eq!(Target::Logit(7).to_string(), "logit of class 7");
+    /// ```
     pub fn describe(&self, labels: &[String]) -> String {
         let name = |class: usize| labels.get(class).map_or(format!("class {class}"), |label| format!("`{label}`"));
         match *self {

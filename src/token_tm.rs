@@ -13,8 +13,12 @@ use crate::tensor::numbers;
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (b,)` → `(b,t,t)`: TokenTM over a model's first `layers` layers (all of them: `vit.layers()`). From C = diag‖x₀‖,
-/// every layer has C ← (I + W(m, y))·(I + E_h\[A\]·W(x, m) ∘ E_h[(∂f/∂A)⁺])·C, with x, m and y as the residual stream before its
-/// attention, between and after its feed-forward network, and W(e, e′) = diag(‖e′‖/‖e‖ · softmax(cos(e, e′))) over the tokens.
+/// every layer has
+///
+/// `C ← (I + W(m, y))·(I + E_h[A]·W(x, m) ∘ E_h[(∂f/∂A)⁺])·C`
+///
+/// with x, m and y as the residual stream before its attention, between and after its feed-forward network, and
+/// `W(e, e′) = diag(‖e′‖/‖e‖ · softmax(cos(e, e′)))` over the tokens.
 ///
 /// Row i says what position i took from each token: of a class token's row, the patches. A token counts for as much longer
 /// as it became, and the more the less it was turned.

@@ -383,7 +383,9 @@ fn a_leaderboard_is_a_table_to_read_and_to_paste() -> Result<()> {
     let widths: Vec<usize> = lines[..5].iter().map(|line| line.chars().count()).collect();
     assert!(widths.iter().all(|width| *width == widths[0]), "{text}");
     assert!(text.contains("mean over 30 examples, and") && text.contains("95 %") && !text.contains("n = "));
-    assert!(html.contains(">24.5</b>") && html.contains("&lt;blind&gt;") && !html.contains("<script"));
+    assert!(
+        html.contains("<b title=\"the best\">24.5</b>") && html.contains("&lt;blind&gt;") && !html.contains("<script")
+    );
     assert!(board.json().unwrap().contains("\"hasty\""));
     Ok(())
 }

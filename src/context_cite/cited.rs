@@ -63,6 +63,18 @@ impl ContextCite {
     ///
     /// Errors: masks over another number of sources; those of `prompt`; a prompt that is empty; prompt and answer longer than
     /// the model's context; logits that are not finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// let said = llm.generate(&prompt(sources.context())?, &Sampling::greedy(16))?;
+    /// let cited = ContextCite::new(&llm, &sources, &Masks::leave_one_out(3)?, &said, prompt)?;
+    /// assert_eq!(cited.log_odds()?.dims(), [4, said.len()]);    // (m,o)
+    /// assert_eq!((cited.sources(), cited.said(), cited.masks().len()), (&sources, &said, 4));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn new(
         llm: &CausalLm,
         sources: &Sources,
@@ -77,6 +89,19 @@ impl ContextCite {
     ///
     /// Errors: those of [`new`](Self::new); no batch; too few masks to check. For `fast`, a prompt that does not say the context
     /// as it is, or ends with it.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let masks = draw_masks(sources.len(), 16, 0.5, 0)?;
+    /// let by = |passes: Passes| ContextCite::with_passes(&llm, &sources, &masks, &said, prompt, &passes);
+    /// let gap = (by(Passes::exact().batch(1))?.log_odds()? - by(Passes::exact())?.log_odds()?)?.abs()?.max_all()?;
+    /// assert!(gap.to_scalar::<f64>()? < 1e-3);    // batches do not matter
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn with_passes(
         llm: &CausalLm,
         sources: &Sources,
@@ -121,6 +146,18 @@ impl ContextCite {
     /// The log-odds of a span of the answer's tokens for every mask, `(m,)`: see [`span_logit`].
     ///
     /// Errors: an empty span, or one that sticks out.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &Masks::leave_one_out(3)?, &said, prompt)?;
+    /// let odds = cited.outputs(said.span("bedroom")?)?;    // all, and without 0, 1, 2
+    /// assert!(odds[2] < odds[0] - 1.0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn outputs(&self, span: Range<usize>) -> Result<Vec<f64>> {
         self.of_span(&self.log_odds, span)
     }
@@ -128,6 +165,18 @@ impl ContextCite {
     /// ln p of a span of the answer's tokens for every mask, `(m,)`.
     ///
     /// Errors: those of [`outputs`](Self::outputs).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &Masks::leave_one_out(3)?, &said, prompt)?;
+    /// let (span, whole) = (said.span("bedroom")?, 0..said.len());
+    /// assert!(cited.log_probs(whole)?[0] <= cited.log_probs(span)?[0]);    // more is less likely
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs(&self, span: Range<usize>) -> Result<Vec<f64>> {
         Ok(self.outputs(span)?.into_iter().map(|odds| -surprise(odds)).collect())
     }
@@ -143,6 +192,20 @@ impl ContextCite {
     /// of a span's log-odds, or `None` if one of the two ranks nothing.
     ///
     /// Errors: no mask was asked both ways; those of [`outputs`](Self::outputs).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let masks = draw_masks(sources.len(), 16, 0.5, 0)?;
+    /// let exact = ContextCite::new(&llm, &sources, &masks, &said, prompt)?;
+    /// assert!(exact.agreement(said.span("bedroom")?).is_err());    // nothing was asked both ways
+    /// let fast = ContextCite::with_passes(&llm, &sources, &masks, &said, prompt, &Passes::fast(8))?;
+    /// assert!(fast.agreement(said.span("bedroom")?)?.is_some());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn agreement(&self, span: Range<usize>) -> Result<Option<f64>> {
         let checked = self.checked.as_ref().filter(|checked| !checked.is_empty());
         let checked = checked.ok_or_else(|| Error::argument("no mask was asked both ways: see `Passes::fast`"))?;
@@ -153,6 +216,18 @@ impl ContextCite {
     /// The surrogate of a span of the answer's tokens, with α for each of them; context-cite takes 0.01.
     ///
     /// Errors: those of [`outputs`](Self::outputs) and [`fit_context_surrogate`].
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// let surrogate = cited.surrogate(said.span("bedroom")?, 0.01)?;
+    /// assert!(surrogate.top(1) == [1] && surrogate.gap < 1e-6);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn surrogate(&self, span: Range<usize>, alpha: f64) -> Result<Surrogate> {
         fit_context_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64)
     }
@@ -160,6 +235,18 @@ impl ContextCite {
     /// Where the surrogate's weights would lie if other masks had been drawn: see [`bootstrap_surrogate`]. α is for each token.
     ///
     /// Errors: those of [`outputs`](Self::outputs) and [`bootstrap_surrogate`].
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// let may = cited.intervals(said.span("bedroom")?, 0.01, 50, 0.9, 0)?;
+    /// assert!(may.low[1] > may.high[0] && may.low[1] > may.high[2]);    // no doubt about source 1
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn intervals(&self, span: Range<usize>, alpha: f64, draws: usize, level: f64, seed: u64) -> Result<Intervals> {
         bootstrap_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64, draws, level, seed)
     }
@@ -173,6 +260,19 @@ impl ContextCite {
     ///
     /// **When it misleads**: what the answer says before the span is given, so that a source may matter through it alone; and
     /// no large score may mean that the model knew, or made it up.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// let why = cited.attribute_span(said.span("bedroom")?, 0.01)?;
+    /// assert_eq!((why.top(1)[0].0.as_str(), why.target.as_str()), ("The lamp is in the bedroom.", "«bedroom»"));
+    /// assert!(why.settings["held-out rank correlation"].parse::<f64>().unwrap() > 0.5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attribute_span(&self, span: Range<usize>, alpha: f64) -> Result<Attribution> {
         let (outputs, penalty) = (self.outputs(span.clone())?, alpha * span.len() as f64);
         let surrogate = fit_context_surrogate(&self.masks, &outputs, penalty)?;
@@ -195,6 +295,17 @@ impl ContextCite {
     /// [`Matrix`](crate::show::Matrix) shows it.
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// assert_eq!(cited.attribute_tokens(0.01)?.matrix()?.dims(), [said.len(), 3]);    // (o,s)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attribute_tokens(&self, alpha: f64) -> Result<Attribution> {
         let weights = |token: usize| Ok(self.surrogate(token..token + 1, alpha)?.weights);
         let rows = (0..self.said.len()).map(weights).collect::<Result<Vec<_>>>()?;
@@ -207,6 +318,17 @@ impl ContextCite {
     /// rest on the context at all, and which the model would have said without.
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// assert_eq!(cited.attribute_answer(0.01)?.top(1)[0].0.trim(), "bedroom");    // it rests on the context
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attribute_answer(&self, alpha: f64) -> Result<Attribution> {
         let tokens = self.attribute_tokens(alpha)?;
         let sums: Vec<f64> = tokens.outputs.iter().map(|output| output.scores.iter().sum()).collect();
@@ -221,6 +343,18 @@ impl ContextCite {
     /// Errors: other masks, which lack one of those; those of [`outputs`](Self::outputs).
     ///
     /// **When it misleads**: of two sources that say the same, neither is missed.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+    /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+    /// let cited = ContextCite::new(&llm, &sources, &Masks::leave_one_out(3)?, &said, prompt)?;
+    /// let (why, odds) = (cited.leave_one_out(said.span("bedroom")?)?, cited.outputs(said.span("bedroom")?)?);
+    /// assert_eq!(why.scores[1], odds[0] - odds[2]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn leave_one_out(&self, span: Range<usize>) -> Result<Attribution> {
         let outputs = self.outputs(span.clone())?;
         let without = |source: Option<usize>| {

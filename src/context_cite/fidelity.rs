@@ -32,6 +32,15 @@ pub(super) fn held_out(masks: &Masks, outputs: &[f64], alpha: f64) -> Result<Opt
 }
 
 /// Where weights would lie if other masks had been drawn.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let masks = draw_masks(5, 64, 0.5, 0)?;
+/// let said: Vec<f64> = masks.rows().iter().map(|kept| if kept[3] { 2.0 } else { -4.0 }).collect();
+/// let Intervals { low, high, chosen } = bootstrap_surrogate(&masks, &said, 0.01, 50, 0.9, 0)?;
+/// assert!(low[3] > 5.0 && high[3] < 7.0 && (chosen[3], chosen[0]) == (1.0, 0.0));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intervals {
     /// `(s,)`: the lower end of every weight's interval.

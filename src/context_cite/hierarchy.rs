@@ -9,6 +9,14 @@ use crate::model::text::{Continuation, Text};
 use crate::{Error, Result};
 
 /// How a long context is searched.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let options = Hierarchy { first: Sources::sentences, then: vec![Sources::words], ..Hierarchy::default() };
+/// assert_eq!((options.first)("It rains. Anna sleeps.")?.len(), 2);
+/// assert_eq!((options.top, options.masks), (2, 64));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Hierarchy {
     /// How the context is cut first.

@@ -6,6 +6,14 @@ use rand_mt::Mt;
 use crate::{Error, Result};
 
 /// m masks over s sources: in each, which of them are kept.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let masks = draw_masks(3, 4, 0.5, 0)?;                               // four masks over three sources
+/// assert_eq!((masks.len(), masks.sources(), masks.tensor()?.dims()), (4, 3, &[4, 3][..]));
+/// assert_eq!(draw_masks(3, 9, 0.5, 0)?.rows()[..4], *masks.rows());    // more masks begin alike
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Masks {
     rows: Vec<Vec<bool>>,
@@ -36,6 +44,12 @@ impl Masks {
     /// The masks that keep all sources, and all but one of each: s + 1 of them.
     ///
     /// Errors: no sources.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Masks::leave_one_out(2)?.rows(), [[true, true], [false, true], [true, false]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn leave_one_out(sources: usize) -> Result<Self> {
         let without = |dropped: usize| (0..sources).map(|source| source + 1 != dropped).collect();
         Self::new((0..=sources).map(without).collect())
@@ -79,6 +93,12 @@ impl Masks {
     }
 
     /// `(m,s)`: ones where a source is kept, as [`log_probs_with`](crate::model::CausalLm::log_probs_with) takes them.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Masks::leave_one_out(2)?.tensor()?.to_vec2::<f64>()?, [[1.0, 1.0], [0.0, 1.0], [1.0, 0.0]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn tensor(&self) -> Result<Tensor> {
         let flags: Vec<f64> = self.rows.iter().flatten().map(|&kept| f64::from(u8::from(kept))).collect();
         Ok(Tensor::from_vec(flags, (self.len(), self.sources()), &Device::Cpu)?)

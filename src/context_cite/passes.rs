@@ -13,6 +13,18 @@ use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// How a model is asked what it thinks of an answer with fewer sources.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+/// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+/// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+/// let masks = draw_masks(sources.len(), 32, 0.5, 0)?;
+/// let cited = ContextCite::with_passes(&llm, &sources, &masks, &said, prompt, &Passes::fast(8))?;
+/// assert!(cited.agreement(said.span("bedroom")?)?.is_some_and(|rank| rank > 0.5));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passes {
     /// How many prompts at a time, at most. Where memory does not suffice for so many, half of them, and so on, with a line that
@@ -25,6 +37,12 @@ pub struct Passes {
 
 impl Passes {
     /// Every context read anew, as the method has it, up to 32 at a time.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Passes::exact(), Passes::default());
+    /// assert_eq!(Passes::exact().checked, None);    // nothing to check
+    /// ```
     pub fn exact() -> Self {
         Self { batch: 32, checked: None }
     }
@@ -35,11 +53,21 @@ impl Passes {
     ///
     /// **When it misleads**: what is kept was read while the rest was still there, and has traces of it; the more layers, the
     /// more. [`agreement`](super::ContextCite::agreement) says how much it matters.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Passes::fast(8), Passes { batch: 32, checked: Some(8) });
+    /// ```
     pub fn fast(checked: usize) -> Self {
         Self { checked: Some(checked), ..Self::exact() }
     }
 
     /// With so many prompts at a time, at most.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Passes::fast(8).batch(4).batch, 4);
+    /// ```
     pub fn batch(self, batch: usize) -> Self {
         Self { batch, ..self }
     }

@@ -33,6 +33,13 @@ impl Sources {
     /// Errors: the context is empty.
     ///
     /// **When it misleads**: a full stop before a capital ends a sentence, so «Dr. Holm» is torn in two.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::sentences("# Lamps\nThe lamp is green. It is in the bedroom.")?;
+    /// assert_eq!(sources.parts(), ["# Lamps", "The lamp is green.", "It is in the bedroom."]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn sentences(context: &str) -> Result<Self> {
         Self::trimmed(context, context.split_sentence_bound_indices())
     }
@@ -42,6 +49,12 @@ impl Sources {
     /// Errors: the context is empty.
     ///
     /// **When it misleads**: one word is soon guessed from the others, and many sources need many masks.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Sources::words("It rains.")?.parts(), ["It", "rains", "."]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn words(context: &str) -> Result<Self> {
         Self::trimmed(context, context.split_word_bound_indices())
     }
@@ -49,6 +62,13 @@ impl Sources {
     /// Paragraphs, which blank lines separate.
     ///
     /// Errors: the context is empty.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::paragraphs("It rains.\nIt is cold.\n\nAnna sleeps.")?;
+    /// assert_eq!(sources.parts(), ["It rains.\nIt is cold.", "Anna sleeps."]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn paragraphs(context: &str) -> Result<Self> {
         let (mut places, mut start, mut open): (Vec<Range<usize>>, _, _) = (Vec::new(), 0, false);
         for line in context.split_inclusive('\n') {
@@ -68,6 +88,14 @@ impl Sources {
     /// in none of them separates: it stands before a source that is kept, and goes with one that is not.
     ///
     /// Errors: none given; an empty one; one that is not in the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::spans("Anna (34) lives in Austin.", &["34", "Austin"])?;
+    /// assert_eq!(sources.parts(), ["34", "Austin"]);
+    /// assert_eq!(sources.separators(), ["Anna (", ") lives in "]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn spans(context: &str, spans: &[&str]) -> Result<Self> {
         let (mut places, mut from) = (Vec::with_capacity(spans.len()), 0);
         for span in spans {
@@ -124,6 +152,13 @@ impl Sources {
     }
 
     /// What stands before each source: after the one before, or at the beginning of the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::sentences("It rains.\n\nIt is cold. Anna sleeps.")?;
+    /// assert_eq!(sources.separators(), ["", "\n\n", " "]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn separators(&self) -> Vec<String> {
         (0..self.len()).map(|source| self.separator(source).to_string()).collect()
     }
@@ -139,6 +174,13 @@ impl Sources {
     /// nothing is left, which a prompt may well say.
     ///
     /// Errors: not one flag per source.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::sentences("It rains. It is cold.\n\nAnna sleeps.")?;
+    /// assert_eq!(sources.ablated_context(&[true, false, true])?, "It rains.\n\nAnna sleeps.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn ablated_context(&self, keep: &[bool]) -> Result<String> {
         if keep.len() != self.len() {
             return Err(Error::shape("what is kept", format!("({},), one per source", self.len()), &[keep.len()]));
@@ -157,6 +199,13 @@ impl Sources {
     /// drops all others. A shorter prompt with the sources that matter often gets a better answer.
     ///
     /// Errors: a source that is not there.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::sentences("It rains. It is cold. Anna sleeps.")?;
+    /// assert_eq!(sources.keeping(&[2, 0])?, "It rains. Anna sleeps.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn keeping(&self, sources: &[usize]) -> Result<String> {
         self.ablated_context(&self.flags(sources, true)?)
     }
@@ -164,6 +213,13 @@ impl Sources {
     /// The context without some sources: does the answer change if those that matter are gone?
     ///
     /// Errors: a source that is not there.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let sources = Sources::sentences("It rains. It is cold. Anna sleeps.")?;
+    /// assert_eq!(sources.without(&[1])?, "It rains. Anna sleeps.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn without(&self, sources: &[usize]) -> Result<String> {
         self.ablated_context(&self.flags(sources, false)?)
     }
@@ -207,6 +263,16 @@ impl Sources {
     /// the one before is its own, and a token that two share is the first one's.
     ///
     /// Errors: the prompt does not say the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let sources = Sources::sentences("Sarah plays the piano. The lamp is in the bedroom.")?;
+    /// let prompt = llm.read(format!("{} Where is the lamp?", sources.context()))?;
+    /// let second = &prompt.tokens()[sources.tokens(&prompt)?[1].clone()];
+    /// assert_eq!(second.iter().map(|token| token.text.as_str()).collect::<String>().trim(), "The lamp is in the bedroom.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn tokens(&self, prompt: &Text) -> Result<Vec<Range<usize>>> {
         self.tokens_in(prompt.source(), prompt.tokens())
     }

@@ -8,6 +8,14 @@ use crate::tensor::finite;
 use crate::{Error, Result};
 
 /// f̂(v) = b + w·v: what a span's log-odds are said to be if the sources v are kept.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let surrogate = Surrogate { weights: vec![2.0, 0.0, -1.0], intercept: 0.5, gap: 0.0 };
+/// assert_eq!(surrogate.predict(&Masks::leave_one_out(3)?)?, [1.5, -0.5, 1.5, 2.5]);    // b + w·v
+/// assert_eq!(surrogate.top(2), [0, 1]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Surrogate {
     /// w `(s,)`: what each source adds, in nats. Many are exactly zero.
@@ -24,11 +32,28 @@ impl Surrogate {
     /// trust the weights, the «linear datamodeling score»: [`rank_correlation`](crate::rank_correlation).
     ///
     /// Errors: masks over another number of sources.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let masks = draw_masks(5, 64, 0.5, 0)?;
+    /// let said: Vec<f64> = masks.rows().iter().map(|kept| if kept[3] { 2.0 } else { -4.0 }).collect();
+    /// let surrogate = fit_context_surrogate(&masks, &said, 0.01)?;
+    /// let new = draw_masks(5, 16, 0.5, 1000)?;
+    /// let actual: Vec<f64> = new.rows().iter().map(|kept| if kept[3] { 2.0 } else { -4.0 }).collect();
+    /// assert!(rank_correlation(&surrogate.predict(&new)?, &actual)? > 0.99);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, masks: &Masks) -> Result<Vec<f64>> {
         Ok(masks.sums(&self.weights)?.into_iter().map(|sum| self.intercept + sum).collect())
     }
 
     /// The k sources that add most, the first of them the most; of equals the earlier.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let surrogate = Surrogate { weights: vec![0.5, -3.0, 2.0], intercept: 0.0, gap: 0.0 };
+    /// assert_eq!(surrogate.top(2), [2, 0]);    // what adds, not what is large
+    /// ```
     pub fn top(&self, k: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.weights.len()).collect();
         order.sort_by(|&a, &b| self.weights[b].total_cmp(&self.weights[a]));
@@ -39,8 +64,10 @@ impl Surrogate {
 
 /// Masks `(m,s)` and the outputs for them `(m,)` → the surrogate that is nearest, sparsely (arXiv 2409.00729).
 ///
-/// minimise 1/(2m)·Σ(f(v) − b′ − w′·z(v))² + α·|w′|₁, z being the masks with every column at mean 0 and variance 1 (a column
-/// that never changes stays at variance 0, and has weight 0); then w = w′/σ and b = b′ − w·μ. In `f64`, to the minimum.
+/// minimise `1/(2m)·Σ_v (f(v) − b′ − w′·z(v))² + α·|w′|₁`
+///
+/// z being the masks with every column at mean 0 and variance 1 (a column that never changes stays at variance 0, and has
+/// weight 0); then w = w′/σ and b = b′ − w·μ. In `f64`, to the minimum.
 ///
 /// context-cite takes α = 0.01. It divides the log-odds of a span of o tokens by o first, and multiplies the weights by it
 /// afterwards; the same is to take α = 0.01·o here.

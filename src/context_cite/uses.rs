@@ -9,6 +9,12 @@ use crate::model::{CausalLm, Sampling};
 use crate::{Error, Result};
 
 /// What a statement rests on.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let (rests, recalled) = (Support { sources: vec![1], drop: 9.4 }, Support { sources: vec![0], drop: 0.2 });
+/// assert!(rests.is_supported() && !recalled.is_supported());    // e^0.2 is no factor of ten
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Support {
     /// The sources that add most, the first of them the most; fewer than were asked for if no others add anything.
@@ -20,6 +26,12 @@ pub struct Support {
 impl Support {
     /// Whether the statement is at least ten times less likely without its sources. If not, the model may have known it, or made
     /// it up: look before you believe it.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert!(Support { sources: vec![1], drop: 10f64.ln() }.is_supported());
+    /// assert!(!Support { sources: vec![], drop: 0.0 }.is_supported());
+    /// ```
     pub fn is_supported(&self) -> bool {
         self.drop >= std::f64::consts::LN_10
     }
@@ -60,6 +72,20 @@ pub fn verify(
 /// (arXiv 2409.00729: the top-k log-probability drop).
 ///
 /// Errors: not one score per source; those of [`ContextCite::new`] and [`ContextCite::outputs`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+/// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+/// let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
+/// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+/// let span = said.span("bedroom")?;
+/// let scores = cited.attribute_span(span.clone(), 0.01)?;
+/// let drops = log_prob_drop(&llm, &sources, &said, span, &scores, &[0, 1], prompt)?;
+/// assert!(drops[0] == 0.0 && drops[1] > 1.0);    // without none, and without the best
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn log_prob_drop(
     llm: &CausalLm,
     sources: &Sources,
@@ -84,6 +110,19 @@ pub fn log_prob_drop(
 }
 
 /// A source without which the answer is another.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+/// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
+/// # let sampling = Sampling::greedy(16);
+/// let said = llm.generate(&prompt(sources.context())?, &sampling)?;
+/// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+/// let Planted { source, otherwise } = find_planted(&llm, &cited, &[0, 1], prompt, &sampling)?.unwrap();
+/// assert!(source == 1 && otherwise.text() != said.text());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Planted {
     /// The source.

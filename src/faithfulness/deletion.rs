@@ -2,7 +2,7 @@
 //!
 //! Samek et al. 2017, arXiv 1509.06321: the area over the perturbation curve. Petsiuk et al. 2018, arXiv 1806.07421: deletion and
 //! insertion. Blücher et al. 2024, arXiv 2401.06654: the symmetric relevance gain. The accuracies are those of Mehri et al. 2025,
-//! arXiv 2411.16760, §5.
+//! arXiv 2411.16760, §4.1.
 
 use std::collections::BTreeMap;
 
@@ -23,6 +23,19 @@ use crate::{Error, Result};
 pub const TENTHS: [f64; 9] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9];
 
 /// What a model says of one class while features are taken away.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Measure, deletion};
+/// let sum = |present: &Tensor| Ok((present.matmul(&Tensor::new(&[[3.0f64], [-1.0]], &Device::Cpu)?)?).squeeze(1)?);
+/// let x = Tensor::new(&[3.0f64, -1.0], &Device::Cpu)?;
+/// let curves = deletion(sum, &gradient_x_input(|x| Ok(x.sum(1)?), &x)?, 0, &[0.5])?;
+/// assert_eq!(curves.most_first(Measure::Logit), [-1.0]);                         // without what scored 3
+/// assert_eq!(curves.least_first(Measure::Logit), [3.0]);                         // without what scored −1
+/// assert_eq!((curves.srg(Measure::Logit), curves.fall(Measure::Logit)), (4.0, 3.0));
+/// assert_eq!((curves.mif_accuracy(), curves.lif_accuracy()), (100.0, 100.0));    // yes became no, and stayed yes
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Written")]
 pub struct Deletion {
@@ -33,6 +46,14 @@ pub struct Deletion {
 }
 
 /// What a model says of one class, once.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Measure, Said};
+/// let said = Said { logit: 2.0, log_probability: 0.5f64.ln(), stays: true };
+/// assert_eq!((said.by(Measure::Logit), said.by(Measure::Accuracy)), (2.0, 1.0));
+/// assert!((said.by(Measure::Probability) - 0.5).abs() < 1e-12);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Said {
     /// The class's logit.
@@ -44,6 +65,14 @@ pub struct Said {
 }
 
 /// A number to read off what a model says.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{Measure, Said};
+/// let turned = Said { logit: -1.0, log_probability: 0.25f64.ln(), stays: false };
+/// assert_eq!(turned.by(Measure::Accuracy), 0.0);
+/// assert_eq!(turned.by(Measure::LogProbability), 0.25f64.ln());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -199,6 +228,17 @@ impl Deletion {
     }
 
     /// The mean over fractions of what is said most first: the area under the deletion curve (arXiv 1806.07421). Low is good.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Measure, deletion};
+    /// let sum = |present: &Tensor| Ok(present.matmul(&Tensor::new(&[[3.0f64], [1.0]], &Device::Cpu)?)?.squeeze(1)?);
+    /// let x = Tensor::new(&[3.0f64, 1.0], &Device::Cpu)?;
+    /// let curves = deletion(sum, &gradient_x_input(|x| Ok(x.sum(1)?), &x)?, 0, &[0.0, 0.5])?;
+    /// assert_eq!(curves.most_first(Measure::Logit), [4.0, 1.0]);
+    /// assert_eq!((curves.deletion_area(Measure::Logit), curves.insertion_area(Measure::Logit)), (2.5, 3.5));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn deletion_area(&self, measure: Measure) -> f64 {
         mean(self.most_first(measure).into_iter())
     }

@@ -48,6 +48,17 @@ pub fn infidelity(
 /// such as attention's. Captum's `normalize=True`. If scores are all 0 they foretell nothing, and β is 1.
 ///
 /// Errors: those of [`infidelity`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::{infidelity_rescaled, noise_perturbations};
+/// let x = Tensor::new(&[1.0f64, -2.0], &Device::Cpu)?;
+/// let linear = |x: &Tensor| Ok((x.narrow(1, 0, 1)? + (x.narrow(1, 1, 1)? * 3.0)?)?.squeeze(1)?);
+/// let thrice = gradient(|x| Ok((linear(x)? * 3.0)?), &x)?;    // right but for its scale
+/// let noise = noise_perturbations(&x, &Noise::new(0.5, 50, 0))?;
+/// assert!(infidelity_rescaled(linear, &x, &thrice, &noise)? < 1e-12);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn infidelity_rescaled(
     f: impl Fn(&Tensor) -> Result<Tensor>,
     x: &Tensor,

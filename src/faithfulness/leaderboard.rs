@@ -11,6 +11,13 @@ use crate::tensor::finite;
 use crate::{Error, Result};
 
 /// How one method did on one example.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::Row;
+/// let row = Row::of("gradient").score("SRG", 0.8).score("infidelity", 0.1);
+/// assert_eq!(row.scores[1], ("infidelity".to_string(), 0.1));
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The method.
@@ -97,6 +104,14 @@ impl Leaderboard {
     /// A method may lack a metric, as one without a law has no completeness error, and an example may lack a method.
     ///
     /// Errors: those of the function and of [`new`](Self::new).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Leaderboard, Row};
+    /// let board = Leaderboard::over(20, |example| Ok(vec![Row::of("gradient").score("hits", f64::from(example as u32 % 2))]))?;
+    /// assert_eq!((board.examples(), board.estimate("gradient", "hits")?.unwrap().mean), (20, 0.5));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn over(examples: usize, score: impl Fn(usize) -> Result<Vec<Row>>) -> Result<Self> {
         let mut progress = Progress::new("leaderboard, examples", examples);
         let one = |example| {
@@ -110,6 +125,16 @@ impl Leaderboard {
     /// What came out, example by example.
     ///
     /// Errors: nothing came out; a number that is not finite; a method twice in an example, or a metric twice in a row.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Leaderboard, Row};
+    /// let hits = |count| Row::of("a").score("hits", count);
+    /// let board = Leaderboard::new(vec![vec![hits(1.0), Row::of("b")], vec![hits(0.0)]])?;
+    /// assert_eq!(board.values("a", "hits")?, [Some(1.0), Some(0.0)]);
+    /// assert_eq!(board.values("b", "hits")?, [None, None]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn new(examples: Vec<Vec<Row>>) -> Result<Self> {
         let rows = || examples.iter().flatten();
         let methods = distinct(rows().map(|row| &row.method));
@@ -147,6 +172,16 @@ impl Leaderboard {
     /// With other intervals than those of 1000 draws that hold the middle 95 %.
     ///
     /// Errors: fewer than 20 draws, or a level not between 0 and 1.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Bootstrap, Leaderboard, Row};
+    /// let board = Leaderboard::over(20, |example| Ok(vec![Row::of("a").score("hits", f64::from(example as u32 % 2))]))?;
+    /// let wide = board.estimate("a", "hits")?.unwrap();
+    /// let narrow = board.with_bootstrap(Bootstrap { level: 0.5, ..Bootstrap::default() })?.estimate("a", "hits")?.unwrap();
+    /// assert!(narrow.high - narrow.low < wide.high - wide.low);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn with_bootstrap(self, bootstrap: Bootstrap) -> Result<Self> {
         bootstrap.drawn(1)?;
         Ok(Self { bootstrap, ..self })
@@ -202,6 +237,18 @@ impl Leaderboard {
     /// better.
     ///
     /// Errors: no such method or metric; no example with both; those of [`bootstrap_mean`].
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Leaderboard, Row};
+    /// let board = Leaderboard::over(20, |example| {
+    ///     let luck = f64::from(example as u32 % 5);
+    ///     Ok(vec![Row::of("good").score("hits", 3.0 + luck), Row::of("bad").score("hits", 1.0 + luck)])
+    /// })?;
+    /// let gain = board.difference("good", "bad", "hits")?;
+    /// assert_eq!((gain.low, gain.mean, gain.high), (2.0, 2.0, 2.0));    // luck is the same for both
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn difference(&self, method: &str, other: &str, metric: &str) -> Result<Estimate> {
         let pairs = self.values(method, metric)?.iter().zip(self.values(other, metric)?);
         let differences: Vec<f64> = pairs.filter_map(|(a, b)| Some((*a)? - (*b)?)).collect();
@@ -225,6 +272,15 @@ impl Leaderboard {
     /// have both, 1 if what is best by one is best by the other.
     ///
     /// Errors: no such metric; fewer than two methods with both, or all alike by one.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::faithfulness::{Leaderboard, Row};
+    /// let did = |method, hits, misses| Row::of(method).score("hits", hits).score("misses", misses);
+    /// let board = Leaderboard::new(vec![vec![did("a", 3.0, 1.0), did("b", 2.0, 5.0)]])?.lower_is_better(&["misses"])?;
+    /// assert_eq!(board.agreement("hits", "misses")?, 1.0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn agreement(&self, metric: &str, other: &str) -> Result<f64> {
         let both = |method: &String| Ok(self.goodness(method, metric)?.zip(self.goodness(method, other)?));
         let both = self.methods.iter().map(both).collect::<Result<Vec<_>>>()?;

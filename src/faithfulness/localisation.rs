@@ -56,7 +56,7 @@ pub fn average_precision(why: &Attribution, mask: &Tensor) -> Result<f64> {
     Ok(area)
 }
 
-/// Scores, mask → the share of all positive scores that lies on ones (relevance mass accuracy, CLEVR-XAI, eq. 1). 0 if no score
+/// Scores, mask → the share of all positive scores that lies on ones (relevance mass accuracy, CLEVR-XAI). 0 if no score
 /// is positive.
 ///
 /// Errors: those of [`pointing_game`].
@@ -79,10 +79,19 @@ pub fn relevance_mass(why: &Attribution, mask: &Tensor) -> Result<f64> {
     Ok(if all > 0.0 { sum(&|inside| inside) / all } else { 0.0 })
 }
 
-/// Scores, mask of k ones → the share of ones among the k pixels of highest score (relevance rank accuracy, CLEVR-XAI, eq. 2).
+/// Scores, mask of k ones → the share of ones among the k pixels of highest score (relevance rank accuracy, CLEVR-XAI).
 /// Where scores tie at the k-th place, ones and zeros among them count in proportion.
 ///
 /// Errors: those of [`pointing_game`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::relevance_rank;
+/// let scores = Tensor::new(&[[[3.0f64, 1.0, -2.0]]], &Device::Cpu)?;
+/// let why = gradient_x_input(|x| Ok(x.sum((1, 2, 3))?), &scores)?;
+/// assert_eq!(relevance_rank(&why, &Tensor::new(&[[1u8, 0, 1]], &Device::Cpu)?)?, 0.5);    // 3 is in it, 1 is not
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn relevance_rank(why: &Attribution, mask: &Tensor) -> Result<f64> {
     let Ranked { pixels, inside } = Ranked::new(why, mask)?;
     let (mut left, mut hits) = (inside as f64, 0.0);

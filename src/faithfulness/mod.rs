@@ -9,6 +9,22 @@
 //! | does it find what is known to decide? | [`pointing_game`], [`average_precision`], [`relevance_mass`], [`relevance_rank`] |
 //!
 //! A [`Leaderboard`] holds what several methods have by several of these over a set of examples, with intervals.
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! use pellucid::faithfulness::{Measure, TENTHS, deletion, random_scores};
+//! let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+//! let text = bert.read("I absolutely loved the movie, and the music was superb.")?;
+//! let positive = bert.label("positive")?;
+//! let blank = bert.baseline(&text, &Baseline::token("[MASK]"))?;
+//! let f = |x: &Tensor| Target::Logit(positive).of(&bert.logits(&text, x)?);
+//! let why = integrated_gradients(f, &bert.embed(&text)?, &blank, &Steps::default())?.over(&text)?;
+//! let srg = |why: &Attribution| -> Result<f64> {
+//!     Ok(deletion(|present| bert.logits_with(&text, present), why, positive, &TENTHS)?.srg(Measure::Logit))
+//! };
+//! assert!(srg(&why)? > srg(&random_scores(&why, 0))?);    // better than chance
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 mod completeness;
 mod datamodeling;

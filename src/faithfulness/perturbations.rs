@@ -12,6 +12,16 @@ use crate::{Error, Result};
 /// x `(…)` → `(n,…)`: Gaussian noise N(0, σ²).
 ///
 /// Errors: no draws; a negative σ; integers.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::noise_perturbations;
+/// let x = Tensor::zeros((3, 2), DType::F64, &Device::Cpu)?;
+/// let noise = noise_perturbations(&x, &Noise::new(0.1, 500, 0))?;    // (n,…)
+/// let sigma = noise.sqr()?.mean_all()?.to_scalar::<f64>()?.sqrt();
+/// assert!(noise.dims() == [500, 3, 2] && (sigma - 0.1).abs() < 0.01);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn noise_perturbations(x: &Tensor, noise: &Noise) -> Result<Tensor> {
     noise.draw(&mut noise.rng()?, x, noise.draws)
 }
@@ -20,6 +30,15 @@ pub fn noise_perturbations(x: &Tensor, noise: &Noise) -> Result<Tensor> {
 /// 1901.09392; Captum's default).
 ///
 /// Errors: no draws; a radius that is not positive, or so large that a cube twice as wide is not finite; integers.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::ball_perturbations;
+/// let cube = ball_perturbations(&Tensor::zeros((3, 2), DType::F64, &Device::Cpu)?, 0.02, 50, 0)?;
+/// let farthest = cube.abs()?.max_all()?.to_scalar::<f64>()?;
+/// assert!(cube.dims() == [50, 3, 2] && farthest <= 0.02 && farthest > 0.019);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> Result<Tensor> {
     floating(x)?;
     if draws == 0 || radius <= 0.0 || !(2.0 * radius).is_finite() {
@@ -37,6 +56,15 @@ pub fn ball_perturbations(x: &Tensor, radius: f64, draws: usize, seed: u64) -> R
 /// 0 outside, so that x − I has the square removed (arXiv 1901.09392, «square removal»).
 ///
 /// Errors: not `(c,h,w)`; a baseline of another shape; no draws; a square of no pixels, or larger than the picture.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::square_perturbations;
+/// let x = Tensor::ones((3, 8, 8), DType::F64, &Device::Cpu)?;
+/// let squares = square_perturbations(&x, &x.zeros_like()?, 4, 10, 0)?;             // (n,c,h,w)
+/// assert_eq!(squares.sum((1, 2, 3))?.to_vec1::<f64>()?, [3.0 * 4.0 * 4.0; 10]);    // all of x within each
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn square_perturbations(x: &Tensor, baseline: &Tensor, side: usize, draws: usize, seed: u64) -> Result<Tensor> {
     same_space(x, baseline)?;
     let &[_, height, width] = x.dims() else { return Err(Error::shape("the picture", "(c, h, w)", x.dims())) };

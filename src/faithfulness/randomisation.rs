@@ -10,6 +10,19 @@ use crate::progress::Progress;
 use crate::{Error, Result};
 
 /// How alike explanations stay while a model forgets, layer by layer from the head down.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::cascading_randomisation;
+/// let explain = |load: &Load| {
+///     let bert = Bert::load_with("pellucid/tiny-bert-sentiment", load)?;
+///     let text = bert.read("I absolutely loved the movie!")?;
+///     Ok(vec![Attribution::of_tokens("attention", &bert.attention(&text)?[0].i((0, 0, 0))?, &text)?])
+/// };
+/// let alike = cascading_randomisation(explain, 3, 0)?;    // head, blocks.2, blocks.1, …
+/// assert!(alike.correlations[2][0] > 0.99);               // the first layer is as it was
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Randomisation {
     /// What was randomised down to: `head`, `blocks.3`, …, `blocks.0`, `everything`.
@@ -20,7 +33,7 @@ pub struct Randomisation {
 
 /// A method as a function of how a model of `blocks` blocks is loaded, which explains some examples → the rank correlations with
 /// the trained model's explanations, while the weights of the head are shuffled, then those of the last block too, and so on, and
-/// at last all (cascading randomisation, arXiv 1810.03292, §3.1).
+/// at last all («cascading randomization», arXiv 1810.03292, §3).
 ///
 /// `blocks` are all that the model has, its `layers()`: with fewer, those left over go with the head. Weights are shuffled within
 /// their tensors ([`Load::shuffled_from`]), so that their sizes stay. Embeddings that serve as the head too count as embeddings. A

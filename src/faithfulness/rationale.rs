@@ -56,6 +56,19 @@ pub fn comprehensiveness(
 /// pointed at is enough; below 0, more than enough.
 ///
 /// Errors and caveats: those of [`comprehensiveness`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::faithfulness::sufficiency;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let positive = bert.label("positive")?;
+/// let f = |x: &Tensor| Target::Logit(positive).of(&bert.logits(&text, x)?);
+/// let blank = bert.baseline(&text, &Baseline::token("[MASK]"))?;
+/// let why = integrated_gradients(f, &bert.embed(&text)?, &blank, &Steps::default())?.over(&text)?;
+/// assert!(sufficiency(|present| bert.logits_with(&text, present), &why, positive, &[0.5])? < 0.1);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub fn sufficiency(
     f: impl Fn(&Tensor) -> Result<Tensor>,
     why: &Attribution,

@@ -97,11 +97,25 @@ impl Bert {
     /// An embedded model (`"pellucid/tiny-bert-sentiment"`), a folder, or a hub id (`"bert-base-uncased"`).
     ///
     /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// assert_eq!((bert.layers(), bert.labels()), (3, vec!["negative".to_string(), "positive".to_string()]));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load(source: &str) -> Result<Self> {
         Self::load_with(source, &Load::default())
     }
 
     /// The same at another revision or precision, or on another device.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?;
+    /// assert_eq!(bert.embed(&bert.read("a fine film")?)?.dtype(), DType::F64);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
         checkpoint.kind(&["bert"], "`bert`: BertModel, BertForSequenceClassification, BertForMaskedLM")?;
@@ -131,6 +145,16 @@ impl Bert {
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
     /// them. Cheap: weights are shared.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let libra = bert.under(Rules::libragrad());
+    /// let text = bert.read("I loved it.")?;
+    /// let x = bert.embed(&text)?.unsqueeze(0)?;
+    /// assert_eq!(libra.logits(&text, &x)?.to_vec2::<f32>()?, bert.logits(&text, &x)?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         let under = |chain: &Chain| chain.under(rules);
         Self(Arc::new(Parts {
@@ -146,6 +170,16 @@ impl Bert {
     /// A text as the model reads it.
     ///
     /// Errors: not UTF-8; empty; longer than the model's positions.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let tokens: Vec<&str> = text.tokens().iter().map(|token| token.text.as_str()).collect();
+    /// assert_eq!(tokens, ["[CLS]", "i", "loved", "it", ".", "[SEP]"]);
+    /// assert!(matches!(bert.read(" "), Err(Error::EmptyText)));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read(&self, text: impl AsRef<[u8]>) -> Result<Text> {
         self.fitting(self.0.tokenizer.read(text)?)
     }
@@ -153,11 +187,29 @@ impl Bert {
     /// Two texts as the model reads them, one after the other.
     ///
     /// Errors: those of [`read`](Self::read).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let pair = bert.read_pair("I loved it.", "It was dull.")?;
+    /// assert_eq!(pair.source(), "I loved it. It was dull.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read_pair(&self, first: impl AsRef<[u8]>, second: impl AsRef<[u8]>) -> Result<Text> {
         self.fitting(self.0.tokenizer.read_pair(first, second)?)
     }
 
     /// The text with `[PAD]` appended up to `len` tokens.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let padded = bert.pad(text.clone(), 12)?;
+    /// let gap = (bert.predict(&padded)?[0].1 - bert.predict(&text)?[0].1).abs();
+    /// assert!(padded.len() == 12 && gap < 1e-5);    // padding is not seen
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn pad(&self, text: Text, len: usize) -> Result<Text> {
         self.fitting(text.padded(len, self.0.tokenizer.special("[PAD]")?))
     }
@@ -183,11 +235,27 @@ impl Bert {
     }
 
     /// The number of a class.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// assert_eq!(bert.label("positive")?, 1);
+    /// assert!(bert.label("glad").unwrap_err().to_string().contains("the classes are negative, positive"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn label(&self, name: &str) -> Result<usize> {
         self.0.labels.number(name)
     }
 
     /// Word embeddings of a text, `(t,c)`: what attributions are over. Positions and segments are added by the forward.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// assert_eq!(bert.embed(&text)?.dims(), [text.len(), 64]);    // (t,c)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed(&self, text: &Text) -> Result<Tensor> {
         self.embed_ids(&text.ids())
     }
@@ -195,6 +263,14 @@ impl Bert {
     /// Word embeddings of any token ids, `(t,c)`.
     ///
     /// Errors: an id beyond the vocabulary.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// assert_eq!(bert.embed_ids(&text.ids())?.to_vec2::<f32>()?, bert.embed(&text)?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
         self.0.words.rows(ids)
     }
@@ -202,6 +278,16 @@ impl Bert {
     /// The baseline's word embeddings for a text, `(t,c)`.
     ///
     /// Errors: a token the vocabulary does not have.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let masked = bert.baseline(&text, &Baseline::token("[MASK]"))?;
+    /// assert_eq!(masked.i(2)?.to_vec1::<f32>()?, bert.embed_ids(&[bert.tokenizer().id("[MASK]")?])?.i(0)?.to_vec1::<f32>()?);
+    /// assert_eq!(masked.i(0)?.to_vec1::<f32>()?, bert.embed(&text)?.i(0)?.to_vec1::<f32>()?); // [CLS] stays
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
         self.0.words.baseline(text, baseline, &self.0.tokenizer)
     }
@@ -209,6 +295,14 @@ impl Bert {
     /// Word embeddings `(n,t,c)` of n variants of a text → the last block's output, `(n,t,c)`.
     ///
     /// Errors: x is not `(n,t,c)` with the text's t.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// assert_eq!(bert.hidden(&text, &bert.embed(&text)?.unsqueeze(0)?)?.dims(), [1, text.len(), 64]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn hidden(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         self.hidden_hooked(text, x, &mut Clear)
     }
@@ -216,6 +310,16 @@ impl Bert {
     /// The same, with a hook at the named places of the network.
     ///
     /// Errors: also a site in a layer that does not exist.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let mut record = Record::new(&[Site::ResidPost(2)]);
+    /// let hidden = bert.hidden_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut record)?;
+    /// assert_eq!(hidden.to_vec3::<f32>()?, record.get(Site::ResidPost(2))?.to_vec3::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn hidden_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         check_layers(hook, self.layers())?;
         let mut x = self.0.embeddings.forward(&self.placed(text, x)?, text.mask(), hook)?;
@@ -240,6 +344,15 @@ impl Bert {
     /// They are read off `[CLS]`, so after the last attention only that token's row is worked on.
     ///
     /// Errors: the checkpoint has no classifier; x has the wrong shape.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let logits = bert.logits(&text, &bert.embed(&text)?.unsqueeze(0)?)?;    // (1,v)
+    /// assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [bert.label("positive")? as u32]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         self.logits_of(&self.placed(text, x)?, text.mask())
     }
@@ -289,6 +402,16 @@ impl Bert {
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let x = bert.embed(&text)?.unsqueeze(0)?;
+    /// let blind = bert.logits_hooked(&text, &x, &mut Edit::ablate(Site::AttnOut(0)))?;
+    /// assert_ne!(blind.to_vec2::<f32>()?, bert.logits(&text, &x)?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let first = self.hidden_hooked(text, x, hook)?.narrow(1, 0, 1)?;
         self.classify(&first, hook)
@@ -303,6 +426,15 @@ impl Bert {
     /// Word embeddings `(n,t,c)` → the masked language model's logits at the first `[MASK]`, `(n,v)`.
     ///
     /// Errors: the checkpoint has no such head; the text has no `[MASK]`.
+    ///
+    /// ```no_run
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("google-bert/bert-base-uncased")?;
+    /// let text = bert.read("Paris is the capital of [MASK].")?;
+    /// let logits = bert.fill_mask(&text, &bert.embed(&text)?.unsqueeze(0)?)?;    // (1,v)
+    /// println!("{}", bert.tokenizer().piece(logits.argmax(1)?.to_vec1::<u32>()?[0])?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn fill_mask(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         let none = || headless(&self.0.name, "a masked language model's head");
         let head = self.0.vocabulary.as_ref().ok_or_else(none)?;
@@ -314,6 +446,18 @@ impl Bert {
 
     /// Word embeddings `(n,t,c)` → sentence embeddings of length one, `(n,c)`: the mean over tokens, then L2
     /// (Reimers & Gurevych 2019, arXiv 1908.10084).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let of = |text: &str| -> Result<Tensor> {
+    ///     let text = bert.read(text)?;
+    ///     bert.sentence_embedding(&text, &bert.embed(&text)?.unsqueeze(0)?)                  // (1,c), of length one
+    /// };
+    /// let cosine = |a: &str, b: &str| -> Result<f32> { Ok((of(a)? * of(b)?)?.sum_all()?.to_scalar()?) };
+    /// assert!(cosine("I loved the movie", "I adored the film")? > cosine("I loved the movie", "I hated the movie")?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn sentence_embedding(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         let hidden = self.hidden(text, x)?;
         let seen: Vec<f64> = match text.mask() {
@@ -328,11 +472,28 @@ impl Bert {
     /// The classifier's classes and their probabilities, most probable first.
     ///
     /// Errors: the checkpoint has no classifier.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let (label, probability) = &bert.predict(&bert.read("I hated the movie.")?)?[0];
+    /// assert!(label == "negative" && *probability > 0.5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, text: &Text) -> Result<Vec<(String, f64)>> {
         self.0.labels.ranked(&self.logits(text, &self.embed(text)?.unsqueeze(0)?)?)
     }
 
     /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries and sum to one.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let patterns = bert.attention(&text)?;
+    /// assert_eq!((patterns.len(), patterns[0].dims()), (3, &[1, 4, text.len(), text.len()][..]));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
         let mut record = Record::of_layers(Site::Pattern, self.layers());
         self.hidden_hooked(text, &self.embed(text)?.unsqueeze(0)?, &mut record)?;

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 use crate::{Error, Result};
 
 /// What somebody says in a conversation.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.chat(&[Message::user("Where is the lamp?")])?;
+/// assert!(prompt.source().ends_with("[INST] Where is the lamp? [/INST]"));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Message {
     /// Who: `system`, `user` or `assistant`.
@@ -18,16 +26,39 @@ pub struct Message {
 
 impl Message {
     /// Instructions to the model.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.chat(&[Message::system("Be brief."), Message::user("Where is the lamp?")])?;
+    /// assert!(prompt.source().contains("<<SYS>>\nBe brief.\n<</SYS>>\n\nWhere is the lamp?"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn system(content: &str) -> Self {
         Self { role: "system".into(), content: content.into() }
     }
 
     /// What the user says.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Message::user("Where is the lamp?").role, "user");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn user(content: &str) -> Self {
         Self { role: "user".into(), content: content.into() }
     }
 
     /// What the model said before.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let [asked, said] = [Message::user("Where is the lamp?"), Message::assistant("In the bedroom.")];
+    /// let prompt = llm.chat(&[asked, said, Message::user("And the ladder?")])?;
+    /// assert!(prompt.source().contains("[/INST] In the bedroom.</s>"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn assistant(content: &str) -> Self {
         Self { role: "assistant".into(), content: content.into() }
     }

@@ -16,6 +16,14 @@ use super::weights::{Shuffle, Weights};
 use crate::{Error, Result, device, zoo};
 
 /// How to load a model.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let precise = Load { dtype: DType::F64, device: Some(Device::Cpu), ..Load::default() };
+/// let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &precise)?;
+/// assert_eq!(bert.embed(&bert.read("a fine film")?)?.dtype(), DType::F64);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Load {
     /// A branch, tag or commit on the hub; `main` if `None`.
@@ -41,11 +49,32 @@ impl Default for Load {
 
 impl Load {
     /// In `f64`, where finite differences and conservation laws hold to rounding.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?;
+    /// let text = bert.read("I loved it.")?;
+    /// let positive = Target::Logit(bert.label("positive")?);
+    /// assert!(grad_check(|x| positive.of(&bert.logits(&text, x)?), &bert.embed(&text)?)? < 1e-6);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn f64() -> Self {
         Self { dtype: DType::F64, ..Self::default() }
     }
 
     /// With shuffled weights.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let says = |load: &Load| -> Result<Vec<f32>> {
+    ///     let bert = Bert::load_with("pellucid/tiny-bert-sentiment", load)?;
+    ///     let text = bert.read("I loved it.")?;
+    ///     Ok(bert.logits(&text, &bert.embed(&text)?.unsqueeze(0)?)?.squeeze(0)?.to_vec1()?)
+    /// };
+    /// assert_ne!(says(&Load::shuffled(0))?, says(&Load::default())?);
+    /// assert_eq!(says(&Load::shuffled(0))?, says(&Load::shuffled(0))?);    // same seed, same order
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn shuffled(seed: u64) -> Self {
         Self { shuffled: Some(Shuffle { seed, from: None }), ..Self::default() }
     }
@@ -54,12 +83,34 @@ impl Load {
     ///
     /// Loading refuses a number beyond that of the blocks. A [`Clip`](super::Clip) counts those of its image tower, and a
     /// [`Vlm`](super::Vlm) takes no number.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let whole = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let forgetful = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::shuffled_from(2, 0))?;
+    /// let text = whole.read("I loved it.")?;
+    /// let first = |bert: &Bert| -> Result<Vec<f32>> { Ok(bert.attention(&text)?[0].flatten_all()?.to_vec1()?) };
+    /// assert_eq!(first(&forgetful)?, first(&whole)?);    // block 0 is as it was
+    /// assert_ne!(forgetful.predict(&text)?, whole.predict(&text)?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn shuffled_from(block: usize, seed: u64) -> Self {
         Self { shuffled: Some(Shuffle { seed, from: Some(block) }), ..Self::default() }
     }
 }
 
 /// A model's files, in the Hugging Face layout.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::Checkpoint;
+/// let checkpoint = Checkpoint::open("pellucid/tiny-bert-sentiment", &Load::default())?;
+/// let config: std::collections::BTreeMap<String, serde_json::Value> = checkpoint.config()?;
+/// assert_eq!((checkpoint.name(), config["num_hidden_layers"].as_u64()), ("pellucid/tiny-bert-sentiment", Some(3)));
+/// assert!(checkpoint.file("tokenizer.json")?.is_some() && checkpoint.file("tokenizer.model")?.is_none());
+/// assert_eq!(checkpoint.tokenizer()?.read("I loved it.")?.len(), 6);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub struct Checkpoint {
     name: String,
     files: Files,
@@ -81,6 +132,13 @@ impl Checkpoint {
     ///
     /// Errors: those of [`device()`]; an unknown embedded model; a path that is no folder; a broken GGUF file; later, when files are
     /// read, no network.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::Checkpoint;
+    /// let error = Checkpoint::open("pellucid/gpt-5", &Load::default()).err().unwrap();
+    /// assert!(error.to_string().contains("there is pellucid/tiny-bert-sentiment"));    // and what else is embedded
+    /// ```
     pub fn open(source: &str, load: &Load) -> Result<Self> {
         let device = load.device.clone().map_or_else(device, Ok)?;
         let files = if let Some(name) = source.strip_prefix("pellucid/") {

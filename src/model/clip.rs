@@ -57,6 +57,16 @@ struct Parts {
 }
 
 /// Texts to hold against pictures, read and encoded once.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+/// let prompts = clip.prompts(&["a red star", "a blue star"])?;
+/// assert_eq!(prompts.labels(), ["a red star", "a blue star"]);
+/// let lengths = prompts.features().sqr()?.sum(1)?.to_vec1::<f32>()?;
+/// assert!(lengths.iter().all(|length| (length - 1.0).abs() < 1e-5));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Prompts {
     texts: Vec<Text>,
@@ -100,6 +110,13 @@ impl Clip {
     /// `"timm/vit_base_patch32_clip_224.openai"`).
     ///
     /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// assert_eq!(clip.patches().size(), [64, 64]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load(source: &str) -> Result<Self> {
         Self::load_with(source, &Load::default())
     }
@@ -108,6 +125,13 @@ impl Clip {
     ///
     /// [`Load::shuffled_from`] counts the blocks of the image tower and shuffles nothing but that: the towers of many a CLIP are of
     /// different depths. [`Load::shuffled`] shuffles both.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let clip = Clip::load_with("pellucid/tiny-clip-shapes", &Load::f64())?;
+    /// assert_eq!(clip.prompts(&["a red star"])?.features().dtype(), DType::F64);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
         let config = Config::of(&checkpoint)?;
@@ -124,6 +148,15 @@ impl Clip {
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
     /// them. Cheap: weights are shared.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let x = clip.pixels(&Scene::empty(1).image()?)?.unsqueeze(0)?;
+    /// let gap = (clip.under(Rules::libragrad()).image_features(&x)? - clip.image_features(&x)?)?.abs()?.max_all()?;
+    /// assert_eq!(gap.to_scalar::<f32>()?, 0.0);    // the values stay
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         Self(Arc::new(Parts {
             image: self.0.image.under(rules),
@@ -157,6 +190,14 @@ impl Clip {
     /// A text as the model reads it.
     ///
     /// Errors: not UTF-8; empty; longer than the model's positions.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let text = clip.read_text("a red star")?;
+    /// assert_eq!(text.len(), 5);    // with the marks at its ends
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read_text(&self, text: impl AsRef<[u8]>) -> Result<Text> {
         let text = self.0.tokenizer.read(text)?;
         fit(text.len(), self.positions())?;
@@ -164,6 +205,16 @@ impl Clip {
     }
 
     /// The text with its end repeated up to `len` tokens, which nothing attends to.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let text = clip.read_text("a red star")?;
+    /// let padded = clip.pad_text(text.clone(), 8)?;
+    /// let of = |text: &Text| -> Result<Tensor> { clip.text_features(text, &clip.embed(text)?.unsqueeze(0)?) };
+    /// assert!((of(&padded)? - of(&text)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn pad_text(&self, text: Text, len: usize) -> Result<Text> {
         fit(len, self.positions())?;
         match text.tokens().last().cloned() {
@@ -175,6 +226,14 @@ impl Clip {
     /// Texts to hold against pictures.
     ///
     /// Errors: none given; those of [`read_text`](Self::read_text).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let prompts = clip.prompts(&["a red star", "a blue star"])?;
+    /// assert_eq!(prompts.texts().len(), 2);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn prompts(&self, texts: &[impl AsRef<[u8]>]) -> Result<Prompts> {
         let texts = texts.iter().map(|text| self.read_text(text)).collect::<Result<Vec<_>>>()?;
         if texts.is_empty() {
@@ -185,6 +244,14 @@ impl Clip {
     }
 
     /// Word embeddings of a text, `(t,c)`. Positions are added by the forward.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let text = clip.read_text("a red star")?;
+    /// assert_eq!(clip.embed(&text)?.dim(0)?, text.len());    // (t,c)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed(&self, text: &Text) -> Result<Tensor> {
         self.0.words.rows(&text.ids())
     }
@@ -192,6 +259,15 @@ impl Clip {
     /// The baseline's word embeddings for a text, `(t,c)`.
     ///
     /// Errors: a token the vocabulary does not have.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let text = clip.read_text("a red star")?;
+    /// let mean = clip.baseline(&text, &Baseline::mean())?;
+    /// assert_eq!(mean.i(1)?.to_vec1::<f32>()?, mean.i(2)?.to_vec1::<f32>()?);    // words alike, ends as they were
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
         self.0.words.baseline(text, baseline, &self.0.tokenizer)
     }
@@ -199,12 +275,33 @@ impl Clip {
     /// Pixels `(n,3,h,w)` between 0 and 1 → vectors of length one, `(n,d)`.
     ///
     /// Errors: x has the wrong shape.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let of = |scene: Scene| -> Result<Tensor> { clip.image_features(&clip.pixels(&scene.image()?)?.unsqueeze(0)?) };
+    /// let star = of(Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?)?;    // (1,d), of length one
+    /// let cosine = star.matmul(&star.t()?)?.squeeze(0)?.to_vec1::<f32>()?[0];
+    /// assert!((cosine - 1.0).abs() < 1e-5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn image_features(&self, x: &Tensor) -> Result<Tensor> {
         let class = self.0.image.forward_at(&self.0.patches.embed(x)?, None, 0..1)?;
         features(&self.0.image_head, &class, &mut Clear)
     }
 
     /// The same for every token to the end, with a hook at the named places of the image tower.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let x = clip.pixels(&Scene::empty(1).image()?)?.unsqueeze(0)?;
+    /// let mut record = Record::new(&[Site::Pattern(0)]);
+    /// clip.image_features_hooked(&x, &mut record)?;
+    /// let tokens = clip.patches().ahead() + clip.patches().count();
+    /// assert_eq!(record.get(Site::Pattern(0))?.dims()[2..], [tokens, tokens]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn image_features_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let tokens = self.0.image.forward(&self.0.patches.embed(x)?, None, hook)?;
         features(&self.0.image_head, &tokens.narrow(1, 0, 1)?, hook)
@@ -213,6 +310,16 @@ impl Clip {
     /// Word embeddings `(n,t,c)` of n variants of a text → vectors of length one, `(n,d)`: the text is read off its end.
     ///
     /// Errors: x is not `(n,t,c)` with the text's t.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let text = clip.read_text("a red star")?;
+    /// let features = clip.text_features(&text, &clip.embed(&text)?.unsqueeze(0)?)?;
+    /// let gap = (features - clip.prompts(&["a red star"])?.features())?.abs()?.max_all()?;
+    /// assert!(gap.to_scalar::<f32>()? < 1e-6);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn text_features(&self, text: &Text, x: &Tensor) -> Result<Tensor> {
         let end = last_seen(text);
         let end = self.0.text.forward_at(&self.placed(text, x)?, text.mask(), end..end + 1)?;
@@ -231,11 +338,31 @@ impl Clip {
     /// Pixels `(n,3,h,w)` between 0 and 1, m prompts → `(n,m)`: eˢ·cos, how well each picture and each prompt go together.
     ///
     /// Errors: x has the wrong shape.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let prompts = clip.prompts(&["a blue circle", "a red star"])?;
+    /// let logits = clip.logits(&prompts, &clip.pixels(&scene.image()?)?.unsqueeze(0)?)?;    // (1,m)
+    /// assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [1]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits(&self, prompts: &Prompts, x: &Tensor) -> Result<Tensor> {
         self.against(&self.image_features(x)?, &prompts.features)
     }
 
     /// The same, with a hook at the named places of the image tower.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let (x, star) = (clip.pixels(&scene.image()?)?.unsqueeze(0)?, clip.prompts(&["a red star"])?);
+    /// let f = |hook: &mut dyn Hook| Target::Logit(0).of(&clip.logits_hooked(&star, &x, hook)?);
+    /// assert_eq!(attention_gradients(f, clip.layers())?.patterns.len(), clip.layers());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_hooked(&self, prompts: &Prompts, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.against(&self.image_features_hooked(x, hook)?, &prompts.features)
     }
@@ -247,6 +374,17 @@ impl Clip {
     /// [`Vit::logits_with`](super::Vit::logits_with) does. The class token always stays.
     ///
     /// Errors: shapes that differ from these.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let (x, star) = (clip.pixels(&scene.image()?)?, clip.prompts(&["a red star"])?);
+    /// let all = Tensor::ones((1, clip.patches().count()), DType::F64, &Device::Cpu)?;
+    /// let fits = |present: &Tensor| -> Result<f32> { Ok(clip.logits_with(&star, &x, present)?.i((0, 0))?.to_scalar()?) };
+    /// assert!(fits(&all)? > fits(&all.zeros_like()?)?);    // nothing is no red star
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_with(&self, prompts: &Prompts, x: &Tensor, present: &Tensor) -> Result<Tensor> {
         let (tokens, kept) = self.0.patches.variants(x, present)?;
         shortened(&tokens, &kept, &|tokens| {
@@ -259,6 +397,18 @@ impl Clip {
     /// together.
     ///
     /// Errors: x is not `(n,t,c)` with the text's t; a picture of another size.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let picture = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?.image()?;
+    /// let text = clip.read_text("a red star")?;
+    /// let f = |x: &Tensor| clip.logits_of_text(&picture, &text, x);
+    /// let (x, mean) = (clip.embed(&text)?, clip.baseline(&text, &Baseline::mean())?);
+    /// let why = integrated_gradients(|x| Ok(f(x)?.squeeze(1)?), &x, &mean, &Steps::default())?.over(&text)?;
+    /// assert!(why.completeness.unwrap().relative_gap < 1e-2);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_of_text(&self, picture: &Image, text: &Text, x: &Tensor) -> Result<Tensor> {
         let picture = self.image_features(&self.pixels(picture)?.unsqueeze(0)?)?.detach();
         self.against(&self.text_features(text, x)?, &picture)
@@ -272,6 +422,16 @@ impl Clip {
     /// Prompts and the probability that each, of these, is the picture's, most probable first.
     ///
     /// Errors: a picture of another size.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let picture = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?.image()?;
+    /// let said = clip.predict(&clip.prompts(&["a red star", "a blue circle"])?, &picture)?;
+    /// assert_eq!(said[0].0, "a red star");
+    /// assert!((said[0].1 + said[1].1 - 1.0).abs() < 1e-6);    // of these prompts alone
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, prompts: &Prompts, picture: &Image) -> Result<Vec<(String, f64)>> {
         let logits = self.logits(prompts, &self.pixels(picture)?.unsqueeze(0)?)?;
         Labels::of(prompts.labels()).ranked(&logits)
@@ -280,11 +440,27 @@ impl Clip {
     /// Every layer's attention pattern of the image tower, `L × (1,h,t,t)`; the first token is the class token.
     ///
     /// Errors: a picture of another size.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let patterns = clip.attention(&Scene::empty(1).image()?)?;
+    /// let rolled = rollout_row(&patterns, &clip.readout()?, &Rollout::default())?.squeeze(0)?;
+    /// assert_eq!(clip.on_grid(&rolled)?.dims(), clip.patches().grid());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention(&self, picture: &Image) -> Result<Vec<Tensor>> {
         self.0.image.attention(&self.0.patches.embed(&self.pixels(picture)?.unsqueeze(0)?)?, None)
     }
 
     /// `(t,)`: how much of each token of the image tower's last layer is read: all of the class token.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// assert_eq!(clip.readout()?.i(0)?.to_scalar::<f64>()?, 1.0);    // the class token
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn readout(&self) -> Result<Tensor> {
         let tokens = self.0.patches.ahead() + self.0.patches.count();
         let weights = (0..tokens).map(|token| f64::from(u8::from(token == 0)));
@@ -292,6 +468,14 @@ impl Clip {
     }
 
     /// Every layer's attention pattern of the text tower, `L × (1,h,t,t)`, causal.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let clip = Clip::load("pellucid/tiny-clip-shapes")?;
+    /// let patterns = clip.text_attention(&clip.read_text("a red star")?)?;
+    /// assert_eq!(patterns[0].i((0, 0, 0, 1))?.to_scalar::<f32>()?, 0.0);    // nothing looks ahead
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn text_attention(&self, text: &Text) -> Result<Vec<Tensor>> {
         self.0.text.attention(&self.placed(text, &self.embed(text)?.unsqueeze(0)?)?, text.mask())
     }

@@ -81,11 +81,25 @@ impl CausalLm {
     /// (`"Qwen/Qwen2.5-1.5B-Instruct"`, `"Qwen/Qwen2.5-1.5B-Instruct-GGUF/qwen2.5-1.5b-instruct-q4_k_m.gguf"`).
     ///
     /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// assert!(format!("{llm:?}").contains("causal language model"));    // with its layers, heads and size
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load(source: &str) -> Result<Self> {
         Self::load_with(source, &Load::default())
     }
 
     /// The same at another revision or precision, or on another device.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load_with("pellucid/tiny-llama-facts", &Load::f64())?;
+    /// assert_eq!(llm.embed(&llm.read("Nancy works")?)?.dtype(), DType::F64);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
         let known = "causal language models of the kinds `llama`, `mistral`, `qwen`, `qwen2` and `qwen3`";
@@ -139,6 +153,15 @@ impl CausalLm {
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
     /// them. Cheap: weights are shared.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let x = llm.embed(&llm.read("In her free time, she enjoys")?)?.unsqueeze(0)?;
+    /// let gap = (llm.under(Rules::attn_lrp()).logits(&x)? - llm.logits(&x)?)?.abs()?.max_all()?;
+    /// assert_eq!(gap.to_scalar::<f32>()?, 0.0);    // the values stay
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         let under = |block: &Block| Block {
             attention: block.attention.under(rules),
@@ -150,6 +173,14 @@ impl CausalLm {
     /// A prompt as the model reads it, with the tokens that its tokenizer puts in front.
     ///
     /// Errors: not UTF-8; empty; longer than the model's context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// assert!(prompt.tokens()[0].special && prompt.tokens()[0].text == "<s>");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read(&self, text: impl AsRef<[u8]>) -> Result<Text> {
         self.fitting(self.0.tokenizer.read(text)?)
     }
@@ -157,6 +188,14 @@ impl CausalLm {
     /// A conversation as the checkpoint's chat template writes it, up to where the model's answer begins.
     ///
     /// Errors: the checkpoint has no chat template; the template refuses these messages; longer than the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.chat(&[Message::user("Where is the lamp?")])?;
+    /// assert!(prompt.source().ends_with("[INST] Where is the lamp? [/INST]"));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn chat(&self, messages: &[Message]) -> Result<Text> {
         let none = || {
             Error::argument(format!(
@@ -192,6 +231,15 @@ impl CausalLm {
     /// A text that might follow a prompt, to be explained.
     ///
     /// Errors: empty; text that the vocabulary cannot express; prompt and continuation longer than the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+    /// let said = llm.continuation(&prompt, " painting")?;
+    /// assert_eq!(llm.log_probs(&said, &llm.embed(&prompt)?.unsqueeze(0)?)?.dims(), [1, said.len()]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
         let said = self.0.tokenizer.continuation(prompt, text)?;
         fit(prompt.len() + said.len(), self.0.config.positions())?;
@@ -214,6 +262,14 @@ impl CausalLm {
     }
 
     /// Token embeddings of a prompt, `(t,c)`: what attributions are over.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// assert_eq!(llm.embed(&prompt)?.dim(0)?, prompt.len());    // (t,c)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed(&self, text: &Text) -> Result<Tensor> {
         self.embed_ids(&text.ids())
     }
@@ -221,6 +277,14 @@ impl CausalLm {
     /// Embeddings of any token ids, `(t,c)`.
     ///
     /// Errors: an id beyond the vocabulary.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// assert_eq!(llm.embed_ids(&prompt.ids())?.to_vec2::<f32>()?, llm.embed(&prompt)?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed_ids(&self, ids: &[u32]) -> Result<Tensor> {
         self.0.words.rows(ids)
     }
@@ -228,6 +292,16 @@ impl CausalLm {
     /// The baseline's embeddings for a prompt, `(t,c)`.
     ///
     /// Errors: a token the vocabulary does not have.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// let mean = llm.baseline(&prompt, &Baseline::mean())?;
+    /// assert_eq!(mean.i(1)?.to_vec1::<f32>()?, mean.i(2)?.to_vec1::<f32>()?);
+    /// assert_eq!(mean.i(0)?.to_vec1::<f32>()?, llm.embed(&prompt)?.i(0)?.to_vec1::<f32>()?); // <s> stays
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn baseline(&self, text: &Text, baseline: &Baseline) -> Result<Tensor> {
         self.0.words.baseline(text, baseline, &self.0.tokenizer)
     }
@@ -235,6 +309,16 @@ impl CausalLm {
     /// Token embeddings `(n,t,c)` → the next token's logits, `(n,v)`.
     ///
     /// Errors: x is not `(n,t,c)` with the model's c.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let logits = llm.logits(&llm.embed(&prompt)?.unsqueeze(0)?)?;    // (1,v)
+    /// let next = llm.continuation(&prompt, " painting")?.ids()[0];
+    /// assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [next]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         let last = self.check(x)? - 1;
         Ok(self.run(&Past::default(), x, &vec![last; x.dim(0)?], 1, self.to_logits())?.squeeze(1)?)
@@ -243,6 +327,17 @@ impl CausalLm {
     /// The same at every place, `(n,t,v)`, with a hook at the named places of the network.
     ///
     /// Errors: also a site in a layer that does not exist.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// let x = llm.embed(&prompt)?.unsqueeze(0)?;
+    /// let mut record = Record::new(&[Site::ResidPre(0)]);
+    /// assert_eq!(llm.logits_hooked(&x, &mut record)?.dim(1)?, prompt.len());    // (n,t,v), every place
+    /// assert_eq!(record.get(Site::ResidPre(0))?.to_vec3::<f32>()?, x.to_vec3::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.read_out(&self.hidden_hooked(x, hook)?)
     }
@@ -280,6 +375,18 @@ impl CausalLm {
     /// whole continuation.
     ///
     /// Errors: x is not `(n,t,c)` with the prompt's t.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let x = llm.embed(&prompt)?.unsqueeze(0)?;
+    /// let says = |said: &str| -> Result<f32> {
+    ///     Ok(llm.log_probs(&llm.continuation(&prompt, said)?, &x)?.sum_all()?.to_scalar()?)
+    /// };
+    /// assert!(says(" painting")? > says(" chess")?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         Ok(self.follow(said, x, self.to_log_probs(said))?.squeeze(2)?)
     }
@@ -287,6 +394,17 @@ impl CausalLm {
     /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`, for other targets.
     ///
     /// Errors: those of [`log_probs`](Self::log_probs).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("In his free time, he enjoys")?;
+    /// let (said, x) = (llm.continuation(&prompt, " painting, chess")?, llm.embed(&prompt)?.unsqueeze(0)?);
+    /// let logits = llm.continuation_logits(&said, &x)?;    // (n,o,v)
+    /// let first = logits.i((.., 0))?;                      // the next token's
+    /// assert!((first - llm.logits(&x)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation_logits(&self, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         self.follow(said, x, self.to_logits())
     }
@@ -317,6 +435,16 @@ impl CausalLm {
     /// of it are removed has other lengths.
     ///
     /// Errors: no prompts; an empty one; an id beyond the vocabulary; longer than the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("In his free time, he enjoys")?;
+    /// let said = llm.continuation(&prompt, " painting")?;
+    /// let shorter = llm.read("He enjoys")?.ids();
+    /// assert_eq!(llm.log_probs_after(&[prompt.ids(), shorter], &said)?.dims(), [2, said.len()]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs_after(&self, prompts: &[Vec<u32>], said: &Continuation) -> Result<Tensor> {
         Ok(self.follow_each(prompts, said, self.to_log_probs(said))?.squeeze(2)?)
     }
@@ -324,6 +452,16 @@ impl CausalLm {
     /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`.
     ///
     /// Errors: those of [`log_probs_after`](Self::log_probs_after).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("In his free time, he enjoys")?;
+    /// let said = llm.continuation(&prompt, " painting")?;
+    /// let logits = llm.continuation_logits_after(&[llm.read("He enjoys")?.ids()], &said)?;    // (n,o,v)
+    /// assert_eq!(logits.dims()[..2], [1, said.len()]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation_logits_after(&self, prompts: &[Vec<u32>], said: &Continuation) -> Result<Tensor> {
         self.follow_each(prompts, said, self.to_logits())
     }
@@ -356,6 +494,18 @@ impl CausalLm {
     /// removed, or replaced as a template's fields say. Where they can be absent in several ways, the mean over these.
     ///
     /// Errors: those of [`log_probs_after`](Self::log_probs_after); `present` has not a column per part.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let said = llm.continuation(&prompt, " painting")?;
+    /// let parts = Parts::spans(&prompt, &["software engineer"])?;
+    /// let present = Tensor::stack(&[parts.all()?, parts.none()?], 0)?;    // (2,1): with it, without it
+    /// let said = llm.log_probs_with(&parts, &present, &said)?.sum(1)?.to_vec1::<f32>()?;
+    /// assert!(said[0] > said[1] + 1.0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs_with(&self, parts: &Parts, present: &Tensor, said: &Continuation) -> Result<Tensor> {
         let prompts = parts.prompts(present, &self.0.tokenizer)?;
         let outcomes = self.log_probs_after(&prompts, said)?;
@@ -365,6 +515,15 @@ impl CausalLm {
     /// The k most probable next tokens and their probabilities.
     ///
     /// Errors: logits that are not finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
+    /// let likely = llm.predict(&prompt, 3)?;
+    /// assert!(likely[0].1 > 0.9 && likely[0].1 >= likely[1].1);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, text: &Text, k: usize) -> Result<Vec<(String, f64)>> {
         self.most_probable(&self.logits(&self.embed(text)?.unsqueeze(0)?)?, k)
     }
@@ -380,6 +539,16 @@ impl CausalLm {
     }
 
     /// Every layer's attention pattern, `L × (1,h,t,t)`; rows are queries, sum to one, and end at the diagonal.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer")?;
+    /// let patterns = llm.attention(&prompt)?;
+    /// assert_eq!(patterns.len(), llm.layers());
+    /// assert_eq!(patterns[0].i((0, 0, 0, 1))?.to_scalar::<f32>()?, 0.0);    // nothing looks ahead
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
         let mut record = Record::of_layers(Site::Pattern, self.layers());
         self.logits_hooked(&self.embed(text)?.unsqueeze(0)?, &mut record)?;
@@ -389,6 +558,16 @@ impl CausalLm {
     /// How much each token of a continuation attends to every token of its prompt where it is predicted, `(L,h,o,t)`.
     ///
     /// **When it misleads**: attention is where a model looks, not what it makes of it; and much of it rests on the first token.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+    /// let said = llm.generate(&prompt, &Sampling::greedy(5))?;
+    /// let looks = llm.attention_to_prompt(&said)?;    // (L,h,o,t)
+    /// assert_eq!((looks.dim(2)?, looks.dim(3)?), (said.len(), prompt.len()));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention_to_prompt(&self, said: &Continuation) -> Result<Tensor> {
         let (mut record, t) = (Record::of_layers(Site::Pattern, self.layers()), said.prompt().len());
         self.logits_hooked(&self.before_last(said, &self.embed(said.prompt())?.unsqueeze(0)?)?, &mut record)?;

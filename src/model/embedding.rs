@@ -69,6 +69,17 @@ impl Embedding {
 ///
 /// There is no right one, only explicit ones: an attribution explains the difference to its baseline. Tokens that a
 /// baseline keeps are the same in both, so they score exactly 0: they are read, and not attributed to.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I loved the movie")?;
+/// let masked = bert.baseline(&text, &Baseline::token("[MASK]").keeping(text.span("the movie")?))?;
+/// let changed = (bert.embed(&text)? - masked)?.abs()?.sum(1)?.to_vec1::<f32>()?;
+/// let changed: Vec<bool> = changed.into_iter().map(|by| by > 0.0).collect();
+/// assert_eq!(changed, [false, true, true, false, false, false]);    // [CLS] I loved the movie [SEP]
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Baseline {
     what: Absence,
@@ -89,22 +100,59 @@ impl Baseline {
     ///
     /// **When it misleads**: a decoder's first norm divides by the embedding's size, so f(αx) hardly changes until α is
     /// nearly 0, and there it jumps: Integrated Gradients from zero take thousands of steps, or end with a large gap.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie")?;
+    /// let zero = bert.baseline(&text, &Baseline::zero())?;
+    /// assert_eq!(zero.i(2)?.abs()?.max_all()?.to_scalar::<f32>()?, 0.0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn zero() -> Self {
         Self::of(Absence::Zero)
     }
 
     /// A token of the vocabulary, such as `[MASK]`, `<unk>` or ` `, in place of every token.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie")?;
+    /// let masked = bert.baseline(&text, &Baseline::token("[MASK]"))?;
+    /// assert_eq!(masked.i(2)?.to_vec1::<f32>()?, masked.i(3)?.to_vec1::<f32>()?);    // two words, one vector
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn token(token: &str) -> Self {
         Self::of(Absence::Token(token.into()))
     }
 
     /// A token of the vocabulary by its number. (Captum's default for language models is 0, which in many vocabularies
     /// is `!`.)
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie")?;
+    /// let by_number = bert.baseline(&text, &Baseline::id(bert.tokenizer().id("[MASK]")?))?;
+    /// assert_eq!(by_number.to_vec2::<f32>()?, bert.baseline(&text, &Baseline::token("[MASK]"))?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn id(id: u32) -> Self {
         Self::of(Absence::Id(id))
     }
 
     /// The mean of the vocabulary's embeddings in place of every token's.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie")?;
+    /// let mean = bert.baseline(&text, &Baseline::mean())?;
+    /// let size = |x: Tensor| -> Result<f32> { Ok(x.sqr()?.sum_all()?.to_scalar()?) };
+    /// assert!(size(mean.i(2)?)? < size(bert.embed(&text)?.i(2)?)?);    // shorter than any word's
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn mean() -> Self {
         Self::of(Absence::Mean)
     }
@@ -114,11 +162,30 @@ impl Baseline {
     }
 
     /// Also in place of the special tokens, which otherwise stay.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie")?;
+    /// let zero = bert.baseline(&text, &Baseline::zero().everywhere())?;
+    /// assert_eq!(zero.abs()?.max_all()?.to_scalar::<f32>()?, 0.0);    // [CLS] and [SEP] too
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn everywhere(self) -> Self {
         Self { everywhere: true, ..self }
     }
 
     /// Not in place of these tokens, by their places in the text, which stay as well.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+    /// let city = prompt.span("Austin")?;
+    /// let kept = llm.baseline(&prompt, &Baseline::zero().keeping(city.clone()))?;
+    /// assert_eq!(kept.i(city.clone())?.to_vec2::<f32>()?, llm.embed(&prompt)?.i(city)?.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn keeping(mut self, tokens: Range<usize>) -> Self {
         self.kept.push(tokens);
         self

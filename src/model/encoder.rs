@@ -28,7 +28,7 @@ pub(crate) struct Names {
     /// What two tokens' scores have for how they stand to each other, where a checkpoint has it: a table `(d,h)` over
     /// displacements, and timm's index into it, which follows from the grid.
     pub displacements: [&'static str; 2],
-    /// LayerScale of both branches, where a checkpoint has it (Touvron et al. 2021, arXiv 2103.17239, eq. 4).
+    /// LayerScale of both branches, where a checkpoint has it (Touvron et al. 2021, arXiv 2103.17239).
     pub scales: [&'static str; 2],
 }
 

@@ -1,4 +1,16 @@
 //! Named places in a forward pass, and what may happen there.
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+//! let text = bert.read("I absolutely loved the movie!")?;
+//! let x = bert.embed(&text)?.unsqueeze(0)?;
+//! let mut record = Record::new(&["blocks.0.attn.pattern".parse()?, Site::ResidPost(2)]);
+//! bert.logits_hooked(&text, &x, &mut record)?;
+//! assert_eq!(record.get(Site::Pattern(0))?.dims(), [1, 4, text.len(), text.len()]);    // (b,h,t,t)
+//! assert_eq!(record.get(Site::ResidPost(2))?.dims(), [1, text.len(), 64]);             // (b,t,c)
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,6 +24,15 @@ use crate::{Error, Result};
 /// A place in the network where the residual stream, an attention pattern or a factor before biases can be seen.
 ///
 /// Printed and parsed as a path, `blocks.3.attn.pattern`; layers count from 0.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let site: Site = "blocks.3.attn.pattern".parse()?;
+/// assert_eq!(site, Site::Pattern(3));
+/// assert_eq!((site.to_string().as_str(), site.layer()), ("blocks.3.attn.pattern", Some(3)));
+/// assert!("blocks.3.attention".parse::<Site>().is_err());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Site {
     /// `embed`: the sum of the embeddings, before its normalisation, `(n,t,c)`.
@@ -48,6 +69,11 @@ pub enum Site {
 
 impl Site {
     /// The layer the site is in; `None` before the first and after the last.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!((Site::MlpOut(2).layer(), Site::Embed.layer()), (Some(2), None));
+    /// ```
     pub fn layer(self) -> Option<usize> {
         match self {
             Self::Embed | Self::NormBias | Self::HeadBias => None,
@@ -111,6 +137,30 @@ impl FromStr for Site {
 }
 
 /// Something that happens at named places of a forward pass. The forward shows it the sites it asks for.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// /// Counts what it is shown, and changes nothing.
+/// struct Count(usize);
+///
+/// impl Hook for Count {
+///     fn sites(&self) -> Vec<Site> {
+///         vec![Site::ResidPre(0), Site::ResidPre(1)]
+///     }
+///
+///     fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
+///         self.0 += 1;
+///         Ok(x)
+///     }
+/// }
+///
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I loved it.")?;
+/// let mut count = Count(0);
+/// bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut count)?;
+/// assert_eq!(count.0, 2);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub trait Hook {
     /// The sites to be shown. Sites nobody wants stay inside fused kernels; one that does not exist is an error.
     fn sites(&self) -> Vec<Site>;
@@ -128,6 +178,16 @@ pub(crate) fn check_layers(hook: &dyn Hook, layers: usize) -> Result<()> {
 }
 
 /// Sees nothing, changes nothing.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I loved it.")?;
+/// let x = bert.embed(&text)?.unsqueeze(0)?;
+/// let gap = (bert.logits_hooked(&text, &x, &mut Clear)? - bert.logits(&text, &x)?)?.abs()?.max_all()?;
+/// assert!(gap.to_scalar::<f32>()? < 1e-5);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Clear;
 
@@ -142,6 +202,17 @@ impl Hook for Clear {
 }
 
 /// Keeps the tensors at its sites, detached from the graph.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let mut record = Record::new(&[Site::Pattern(0), Site::ResidMid(1)]);
+/// bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut record)?;
+/// let row = record.get(Site::Pattern(0))?.i((0, 0, 0))?.sum_all()?.to_scalar::<f32>()?;
+/// assert!((row - 1.0).abs() < 1e-5);    // where [CLS] looks
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Record {
     seen: BTreeMap<Site, Option<Tensor>>,
@@ -164,6 +235,12 @@ impl Record {
     }
 
     /// What was seen at a site.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let record = Record::new(&[Site::Pattern(0)]);
+    /// assert!(record.get(Site::Pattern(0)).unwrap_err().to_string().contains("run a forward pass first"));
+    /// ```
     pub fn get(&self, site: Site) -> Result<&Tensor> {
         self.seen.get(&site).and_then(Option::as_ref).ok_or_else(|| unseen(site))
     }
@@ -181,6 +258,17 @@ impl Hook for Record {
 }
 
 /// Makes gradients at its sites readable: it adds a zero `Var` there, whose gradient is the site's.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let mut tap = Tap::new(&[Site::Pattern(2)]);
+/// let logits = bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut tap)?;
+/// let grads = Target::Logit(bert.label("positive")?).of(&logits)?.sum_all()?.backward()?;
+/// assert_eq!(tap.grad(&grads, Site::Pattern(2))?.dims(), [1, 4, text.len(), text.len()]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Tap {
     taps: BTreeMap<Site, Option<Var>>,
@@ -236,6 +324,25 @@ impl Hook for Watch {
 }
 
 /// Replaces the tensor at one site: ablation, patching, steering.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let x = bert.embed(&text)?.unsqueeze(0)?;
+/// let positive = Target::Logit(bert.label("positive")?);
+/// let says = |edit: &mut Edit| -> Result<f32> {
+///     Ok(positive.of(&bert.logits_hooked(&text, &x, edit)?)?.to_vec1::<f32>()?[0])
+/// };
+/// let whole = says(&mut Edit::new(Site::Z(0), Ok))?;    // leaves all as it is
+/// let without_head_0 = says(&mut Edit::new(Site::Z(0), |z| {
+///     let (n, t, c) = z.dims3()?;                       // four heads side by side
+///     Ok(z.slice_assign(&[0..n, 0..t, 0..c / 4], &z.narrow(2, 0, c / 4)?.zeros_like()?)?)
+/// }))?;
+/// assert_ne!(whole, without_head_0);
+/// assert_ne!(whole, says(&mut Edit::ablate(Site::AttnOut(0)))?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub struct Edit {
     site: Site,
     change: Box<dyn FnMut(Tensor) -> Result<Tensor>>,
@@ -248,11 +355,35 @@ impl Edit {
     }
 
     /// At `site`, the network goes on with zeros.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I absolutely loved the movie!")?;
+    /// let x = bert.embed(&text)?.unsqueeze(0)?;
+    /// let logits = bert.logits_hooked(&text, &x, &mut Edit::ablate(Site::ResidPost(2)))?;    // nothing reaches the head
+    /// let other = bert.logits_hooked(&text, &x.zeros_like()?, &mut Edit::ablate(Site::ResidPost(2)))?;
+    /// assert_eq!(logits.to_vec2::<f32>()?, other.to_vec2::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn ablate(site: Site) -> Self {
         Self::new(site, |x| Ok(x.zeros_like()?))
     }
 
     /// At `site`, the network goes on with a tensor recorded elsewhere.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let [glad, sad] = [bert.read("I loved the movie!")?, bert.read("I hated the movie!")?];
+    /// let x = |text: &Text| -> Result<Tensor> { Ok(bert.embed(text)?.unsqueeze(0)?) };
+    /// let mut record = Record::new(&[Site::ResidPost(1)]);
+    /// let wanted = bert.logits_hooked(&glad, &x(&glad)?, &mut record)?;
+    /// let mut patch = Edit::patch(Site::ResidPost(1), record.get(Site::ResidPost(1))?.clone());
+    /// let patched = bert.logits_hooked(&sad, &x(&sad)?, &mut patch)?;
+    /// assert_eq!(patched.to_vec2::<f32>()?, wanted.to_vec2::<f32>()?);    // all that follows is the other's
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn patch(site: Site, with: Tensor) -> Self {
         Self::new(site, move |x| Ok(with.broadcast_as(x.shape())?.contiguous()?))
     }

@@ -16,6 +16,15 @@ use crate::{Error, Result};
 /// frame is taken, what is transparent is laid on white, and a camera's
 /// note about rotation (EXIF) is carried out. (Pillow's `convert("RGB")`, which Python's pipelines use, drops transparency
 /// instead, and a model sees whatever colour was hidden under it.)
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let cat = pellucid::zoo::photo("cat")?;
+/// let x = cat.pixels()?;    // (3,h,w), between 0 and 1
+/// assert_eq!(x.dims(), [3, cat.height(), cat.width()]);
+/// assert_eq!(Image::from_pixels(&x)?, cat);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Image(Arc<RgbImage>);
 
@@ -29,6 +38,16 @@ impl Image {
     /// From a file.
     ///
     /// Errors: no such file; see [`decode`](Self::decode).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let path = std::env::temp_dir().join(format!("pellucid-{}.png", std::process::id()));
+    /// let scene = Scene::empty(1).image()?;
+    /// scene.save(&path)?;
+    /// assert_eq!(Image::open(&path)?, scene);
+    /// # std::fs::remove_file(path)?;
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|error| Error::file(path, error))?;
@@ -38,6 +57,14 @@ impl Image {
     /// From the bytes of a file, whatever its name.
     ///
     /// Errors: not PNG, JPEG or WebP; truncated or broken; larger than 512 MiB in memory.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let scene = Scene::empty(1).image()?;
+    /// assert_eq!(Image::decode(&scene.png().unwrap())?, scene);
+    /// assert!(Image::decode(b"no picture").is_err());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let unreadable = |error: image::ImageError| {
             Error::argument(format!(
@@ -57,6 +84,13 @@ impl Image {
     /// From pixels `(3,h,w)` between 0 and 1; what lies beyond is cut off.
     ///
     /// Errors: another shape; no pixels; one that is not finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let grey = Image::from_pixels(&Tensor::full(0.5f64, (3, 2, 4), &Device::Cpu)?)?;
+    /// assert_eq!((grey.height(), grey.width()), (2, 4));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn from_pixels(pixels: &Tensor) -> Result<Self> {
         let &[3, height, width] = pixels.dims() else {
             return Err(Error::shape("the pixels", "(3, h, w)", pixels.dims()));
@@ -78,6 +112,13 @@ impl Image {
     }
 
     /// `(3,h,w)`, `f32`, between 0 and 1: what attributions are over.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let grey = Image::from_pixels(&Tensor::full(0.2f64, (3, 2, 4), &Device::Cpu)?)?;
+    /// assert_eq!((grey.pixels()? * 255.0)?.i((0, 0, 0))?.to_scalar::<f32>()?.round(), 51.0);    // 8 bits
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn pixels(&self) -> Result<Tensor> {
         self.pixels_in(DType::F32)
     }

@@ -28,6 +28,16 @@ const EPS: f64 = 1e-6;
 /// An MLP-Mixer of any size in timm's layout: `mixer_…` and `gmixer_…`.
 ///
 /// Cheap to clone. A forward takes pixels `(n,3,h,w)` between 0 and 1.
+///
+/// ```no_run
+/// # use pellucid::prelude::*;
+/// let mixer = Mixer::load("timm/mixer_b16_224.goog_in21k_ft_in1k")?;
+/// let picture = mixer.fit(&pellucid::zoo::photo("cat")?)?;
+/// let cat = Target::Logit(281);    // ImageNet's «tabby»
+/// let why = gradient_x_input(|x| cat.of(&mixer.logits(x)?), &mixer.pixels(&picture)?)?.over_pixels()?;
+/// assert_eq!(why.scores.len(), 224 * 224);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Mixer(Arc<Parts>);
 

@@ -1,4 +1,17 @@
 //! The open transformer: forwards that can be walked back to their input, and looked into.
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! let bert = Bert::load("pellucid/tiny-bert-sentiment")?;                // embedded, a folder, or a hub id
+//! let text = bert.read("I absolutely loved the movie!")?;
+//! let x = bert.embed(&text)?.unsqueeze(0)?;                              // (1,t,c)
+//! let positive = Target::Logit(bert.label("positive")?);
+//! let slope = grad_at(|x| positive.of(&bert.logits(&text, x)?), &x)?;    // walked back to the input
+//! let mut record = Record::new(&[Site::Pattern(0)]);
+//! bert.logits_hooked(&text, &x, &mut record)?;                           // and looked into
+//! assert_eq!((slope.dims(), record.get(Site::Pattern(0))?.dim(1)?), (x.dims(), 4));
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 pub mod blocks;
 pub mod hook;

@@ -46,6 +46,18 @@ enum Made {
 }
 
 /// A field of a template: its value, and what it may hold when the value is taken away.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let fields = vec![Field::new("name", "Nancy").or("Michael").or("Sarah"), Field::new("city", "Austin").or("Denver")];
+/// let parts = Parts::template("{name} works as a farmer in {city}, Nevada. In her free time, she enjoys", fields)?;
+/// let said = llm.continuation(&llm.read(parts.source())?, " hiking")?;
+/// let f = |present: &Tensor| llm.log_probs_with(&parts, present, &said);
+/// let drops = feature_ablation(f, &parts.all()?, &parts.none()?, &Groups::elements(&parts.all()?))?.over_parts(&parts)?;
+/// assert_eq!(drops.tokens()[1].text, "Austin");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
     name: String,
@@ -60,6 +72,14 @@ impl Field {
     }
 
     /// Without its value the field holds this. Called several times, the outcomes of all are averaged.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let fields = vec![Field::new("name", "Nancy").or("Michael").or("Sarah")];    // two ways to be absent
+    /// let parts = Parts::template("{name} likes to", fields)?;
+    /// assert_eq!(parts.source(), "Nancy likes to");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn or(mut self, absent: &str) -> Self {
         self.absent.push(absent.into());
         self
@@ -75,6 +95,14 @@ impl Parts {
     /// Every token that is not special by itself.
     ///
     /// Errors: none given.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// assert_eq!(Parts::tokens_of(&text)?.len(), text.len() - 2);    // without [CLS] and [SEP]
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn tokens_of(text: &Text) -> Result<Self> {
         let mut count = 0..;
         Self::cut(text, |token| if token.special { None } else { count.next() })
@@ -83,6 +111,15 @@ impl Parts {
     /// Words, by Unicode's rules; punctuation marks by themselves.
     ///
     /// Errors: there are none.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let words = Parts::words(&bert.read("I adored it.")?)?;
+    /// let words: Vec<&str> = words.tokens().iter().map(|word| word.text.as_str()).collect();
+    /// assert_eq!(words, ["I", "adored", "it", "."]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn words(text: &Text) -> Result<Self> {
         Self::by_place(text, &text.source().split_word_bound_indices().collect::<Vec<_>>())
     }
@@ -90,6 +127,14 @@ impl Parts {
     /// Sentences, by Unicode's rules.
     ///
     /// Errors: there are none.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let sentences = Parts::sentences(&bert.read("I loved it. The end was dull.")?)?;
+    /// assert_eq!(sentences.tokens()[1].text, "The end was dull.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn sentences(text: &Text) -> Result<Self> {
         Self::by_place(text, &text.source().split_sentence_bound_indices().collect::<Vec<_>>())
     }
@@ -98,6 +143,16 @@ impl Parts {
     /// none of them stays.
     ///
     /// Errors: none given; one that is not in the text.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved the movie, but the end was dull.")?;
+    /// let spans = Parts::spans(&text, &["loved the movie", "dull"])?;
+    /// assert_eq!((spans.len(), spans.tokens()[1].text.as_str()), (2, "dull"));
+    /// assert!(Parts::spans(&text, &["dull", "loved"]).is_err());    // in the text's order
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn spans(text: &Text, spans: &[&str]) -> Result<Self> {
         let (source, mut from) = (text.source(), 0);
         let mut places = Vec::with_capacity(spans.len());
@@ -113,6 +168,15 @@ impl Parts {
     /// A text with fields in braces: `"{name} lives in {city}."`.
     ///
     /// Errors: no fields; a field in braces that is not given, or one given that is not in braces.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let fields = vec![Field::new("name", "Nancy"), Field::new("city", "Austin")];
+    /// let parts = Parts::template("{name} lives in {city}.", fields.clone())?;
+    /// assert_eq!((parts.source(), parts.len()), ("Nancy lives in Austin.", 2));
+    /// assert!(Parts::template("{name} lives there.", fields).is_err());    // where is the city?
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn template(template: &str, fields: Vec<Field>) -> Result<Self> {
         let (mut pieces, mut used, mut rest) = (Vec::new(), Vec::new(), template);
         while let Some((before, after)) = rest.split_once('{') {
@@ -202,6 +266,18 @@ impl Parts {
     /// The parts as groups of the rows of embeddings x `(t,c)`.
     ///
     /// Errors: x has not a row for each token; the parts are fields of a template, which have no tokens of their own.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+    /// let parts = Parts::spans(&prompt, &["farmer", "Austin"])?;
+    /// let (x, said) = (llm.embed(&prompt)?, llm.generate(&prompt, &Sampling::greedy(1))?);
+    /// let mean = llm.baseline(&prompt, &Baseline::mean())?;
+    /// let drops = feature_ablation(|x| Ok(llm.log_probs(&said, x)?.sum(1)?), &x, &mean, &parts.groups(&x)?)?;
+    /// assert_eq!(drops.over_parts(&parts)?.top(1)[0].0, "farmer");    // the profession decides
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn groups(&self, x: &Tensor) -> Result<Groups> {
         let Made::Cut { part, .. } = &self.made else {
             return Err(Error::argument("the fields of a template are text: explain `log_probs_with` instead"));

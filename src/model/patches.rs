@@ -13,6 +13,16 @@ use super::weights::Weights;
 use crate::{Error, Result};
 
 /// How a model cuts pictures into patches, and what it puts in front of them.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let patches = vit.patches();
+/// let [rows, columns] = patches.grid();
+/// assert_eq!([rows * patches.side(), columns * patches.side()], patches.size());
+/// assert_eq!(patches.count() + patches.ahead(), vit.readout()?.elem_count());    // all tokens
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Patches {
     processor: Processor,
@@ -173,6 +183,16 @@ pub(super) fn of_pixels(processor: &Processor, weight: &Tensor, bias: Option<Ten
 }
 
 /// What models that see have in common: pictures of any size become pixels of theirs, and tokens have places.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let picture = vit.fit(&pellucid::zoo::photo("cat")?)?;
+/// assert_eq!(vit.pixels(&picture)?.dims(), [3, 64, 64]);
+/// let rolled = rollout_row(&vit.attention(&picture)?, &vit.readout()?, &Rollout::default())?.squeeze(0)?;
+/// assert_eq!(vit.on_grid(&rolled)?.dims(), vit.patches().grid());    // without the class token
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub trait Vision {
     /// How the model cuts pictures into patches.
     fn patches(&self) -> &Patches;

@@ -17,6 +17,16 @@ use crate::{Error, Result};
 /// Resizing is antialiased and rounds to 8 bits, as Pillow's does: one byte in a hundred may be one step off. Normalisation,
 /// (x − mean)/std of x between 0 and 1, is a part of the model's forward here, so that attributions are over the picture's own
 /// pixels.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let processor = vit.patches().processor();
+/// let picture = processor.fit(&pellucid::zoo::photo("cat")?)?;
+/// assert_eq!((picture.height(), picture.width()), (64, 64));
+/// assert_eq!(processor.normalisation(), ([0.5; 3], [0.5; 3]));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Processor {
     resize: Option<Resize>,
@@ -145,6 +155,14 @@ impl Processor {
 
     /// Pixels `(3,h,w)` or `(n,3,h,w)` between 0 and 1 → (x − mean)/std channel by channel: what the network was trained on,
     /// and what its first matrix does here by itself.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let white = vit.patches().processor().normalise(&Tensor::ones((3, 1, 1), DType::F64, &Device::Cpu)?)?;
+    /// assert_eq!(white.flatten_all()?.to_vec1::<f64>()?, [1.0; 3]);    // (1 − ½)/½
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn normalise(&self, pixels: &Tensor) -> Result<Tensor> {
         let channelwise = |x: [f64; 3]| {
             Tensor::new(&x, &Device::Cpu)?.reshape((3, 1, 1))?.to_dtype(pixels.dtype())?.to_device(pixels.device())

@@ -12,6 +12,19 @@ use candle_core::Tensor;
 use serde::{Deserialize, Serialize};
 
 /// What is walked back of a product f·g, whose second factor g is named in [`Rules`].
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Activation, Chain, Gate, Stage};
+/// let gate = Chain::new(vec![Stage::Gate(Gate(Activation::Relu))]);
+/// let x = Tensor::new(&[[[2.0f64, 3.0]]], &Device::Cpu)?;    // y = 2·3
+/// for (rule, slopes) in [(Product::Exact, [3.0, 2.0]), (Product::Halved, [1.5, 1.0]), (Product::Frozen, [0.0, 2.0])] {
+///     let gate = gate.under(Rules { gate: rule, ..Rules::exact() });
+///     let slope = grad_at(|x| Ok(gate.forward(x, None, &mut Clear)?.sum((1, 2))?), &x)?;
+///     assert_eq!(slope.flatten_all()?.to_vec1::<f64>()?, slopes);
+/// }
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Product {
@@ -89,6 +102,13 @@ pub struct Rules {
 }
 
 /// One of the rules by its name.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bare = Rules::libragrad().without(Rule::Attention);
+/// assert_eq!((bare.attention, bare.norm), (Product::Exact, Product::Frozen));
+/// assert_eq!(Rules::exact().with(Rule::Norm, Rules::libragrad()).norm, Product::Frozen);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
@@ -133,45 +153,88 @@ impl Rules {
     }
 
     /// The gradient as it is.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Rules::exact(), Rules::default());
+    /// ```
     pub const fn exact() -> Self {
         TABLE[0].1
     }
 
     /// LibraGrad: every product counts once, so that Σ x·x̄ of any layer and the relevance of the biases above it sum to the
     /// output (arXiv 2411.16760, §3).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!((Rules::libragrad().gate, Rules::libragrad().attention), (Product::Halved, Product::Frozen));
+    /// ```
     pub const fn libragrad() -> Self {
         TABLE[1].1
     }
 
     /// AttnLRP as a gradient: relevance is shared evenly over both factors of q·k and of A·V (Achtibat et al. 2024, arXiv
     /// 2402.05602). What softmax adds to it is dropped, so it does not sum to the output.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!((Rules::attn_lrp().score, Rules::attn_lrp().attention), (Product::Halved, Product::Halved));
+    /// ```
     pub const fn attn_lrp() -> Self {
         TABLE[2].1
     }
 
     /// CP-LRP as AttnLRP's code has it: nothing through attention patterns, and nothing through gates either, so that all
     /// relevance of a gated network goes to the values. It sums to the output as LibraGrad does.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Rules { gate: Product::Frozen, ..Rules::libragrad() }, Rules::cp_lrp());
+    /// ```
     pub const fn cp_lrp() -> Self {
         TABLE[3].1
     }
 
     /// Norms and attention patterns frozen, and nothing else (Ali et al. 2022, arXiv 2202.07304).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let exact = Rules::ali_lrp().without(Rule::Norm).without(Rule::Attention).without(Rule::Length);
+    /// assert_eq!(exact, Rules::exact());
+    /// ```
     pub const fn ali_lrp() -> Self {
         TABLE[4].1
     }
 
     /// DecompX as a gradient: LibraGrad without the half of gated products (Modarressi et al. 2023, arXiv 2306.02873).
     /// The same as LibraGrad where there are none.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// assert_eq!(Rules::libragrad().without(Rule::Gate), Rules::decompx());
+    /// ```
     pub const fn decompx() -> Self {
         TABLE[5].1
     }
 
     /// All rules that have names, with these: a table to compare them by.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let names: Vec<&str> = Rules::named().into_iter().map(|(name, _)| name).collect();
+    /// assert_eq!(names, ["exact", "LibraGrad", "AttnLRP", "CP-LRP", "AliLRP", "DecompX"]);
+    /// ```
     pub fn named() -> Vec<(&'static str, Self)> {
         TABLE.to_vec()
     }
 
     /// The same with the exact gradient in place of one rule: what is missing without it?
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let rules = Rules::libragrad().without(Rule::Norm);
+    /// assert_eq!(rules, Rules { norm: Product::Exact, ..Rules::libragrad() });
+    /// ```
     pub fn without(mut self, rule: Rule) -> Self {
         *self.rule(rule) = Exact;
         self
@@ -179,6 +242,12 @@ impl Rules {
 
     /// The same with one rule taken from others: `Rules::exact().with(Rule::Norm, Rules::libragrad())` has LibraGrad's rule
     /// for norms alone.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let norms = Rules::exact().with(Rule::Norm, Rules::libragrad());
+    /// assert_eq!(norms, Rules { norm: Product::Frozen, ..Rules::exact() });
+    /// ```
     pub fn with(mut self, rule: Rule, mut other: Self) -> Self {
         *self.rule(rule) = *other.rule(rule);
         self

@@ -15,6 +15,16 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::{Error, Result};
 
 /// One token of a text, or, after summing, one word.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I loved it.")?;
+/// let Token { start, end, word, special, .. } = text.tokens()[2].clone();
+/// assert_eq!(&text.source()[start..end], "loved");
+/// assert!(word.is_some() && !special && text.tokens()[0].special);    // [CLS]
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
     /// What to print: a special token or a piece of a WordPiece vocabulary as the tokenizer spells it, any other token and
@@ -73,6 +83,15 @@ impl Token {
 }
 
 /// A text, or a pair of texts, as token ids `(t,)`.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I loved it.")?;
+/// assert_eq!((text.len(), text.source()), (6, "I loved it."));    // with [CLS] and [SEP]
+/// assert_eq!(text.ids()[text.span("loved")?.start], bert.tokenizer().id("loved")?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Text {
     source: String,
@@ -110,21 +129,56 @@ impl Text {
     /// The tokens that a part of the text is made of, where it first stands: what a baseline may keep.
     ///
     /// Errors: the part is empty, or not in the text.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada.")?;
+    /// let city: String = prompt.tokens()[prompt.span("Austin")?].iter().map(|token| token.text.as_str()).collect();
+    /// assert_eq!(city.trim(), "Austin");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn span(&self, part: &str) -> Result<Range<usize>> {
         span(&self.source, &self.tokens, part)
     }
 
     /// For each token, which text of a pair it belongs to.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let pair = bert.read_pair("I loved it.", "It was dull.")?;
+    /// assert_eq!((pair.type_ids()[0], pair.type_ids()[pair.len() - 1]), (0, 1));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn type_ids(&self) -> &[u32] {
         &self.type_ids
     }
 
     /// Which tokens may be attended to, if some may not.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// assert_eq!(text.mask(), None);    // all may be attended to
+    /// assert_eq!(bert.pad(text, 8)?.mask().unwrap()[6..], [false, false]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn mask(&self) -> Option<&[bool]> {
         self.mask.contains(&false).then_some(&self.mask)
     }
 
     /// The text with padding appended up to `len` tokens, hidden from attention.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let text = bert.read("I loved it.")?;
+    /// let padded = text.clone().padded(8, bert.tokenizer().special("[PAD]")?);
+    /// assert_eq!((padded.len(), padded.ids()[7]), (8, 0));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn padded(mut self, len: usize, padding: Token) -> Self {
         let len = len.max(self.len());
         self.tokens.resize(len, padding);
@@ -135,6 +189,16 @@ impl Text {
 }
 
 /// A text that follows a prompt: said by a model, or put into its mouth.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Where is the lamp?")?;
+/// let said = llm.continuation(&prompt, "The lamp is in the bedroom.")?;
+/// assert_eq!((said.text(), said.prompt()), ("The lamp is in the bedroom.", &prompt));
+/// assert_eq!(said.ids().len(), said.len());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Continuation {
     prompt: Text,
@@ -176,6 +240,15 @@ impl Continuation {
     /// The tokens that a part of the text is made of, where it first stands.
     ///
     /// Errors: the part is empty, or not in the text.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let said = llm.continuation(&llm.read("Where is the lamp?")?, "The lamp is in the bedroom.")?;
+    /// let place: String = said.tokens()[said.span("bedroom")?].iter().map(|token| token.text.as_str()).collect();
+    /// assert_eq!(place.trim(), "bedroom");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn span(&self, part: &str) -> Result<Range<usize>> {
         span(&self.text, &self.tokens, part)
     }
@@ -242,6 +315,16 @@ fn sharing(tokens: &[Token], place: Range<usize>) -> Range<usize> {
 const LINE: &str = "\n";
 
 /// Turns text into tokens as the checkpoint's own tokenizer does, never padding and never cutting.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let tokenizer = bert.tokenizer();
+/// assert_eq!(tokenizer.piece(tokenizer.id("[MASK]")?)?, "[MASK]");
+/// assert!(tokenizer.id("two words").is_err());
+/// assert!(matches!(tokenizer.read(b"caf\xe9"), Err(Error::BadUtf8 { position: 3, byte: 0xe9 })));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
     engine: Engine,
@@ -253,12 +336,31 @@ pub struct Tokenizer {
 
 impl Tokenizer {
     /// From a `tokenizer.json`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::{Checkpoint, text::Tokenizer};
+    /// let checkpoint = Checkpoint::open("pellucid/tiny-bert-sentiment", &Load::default())?;
+    /// let tokenizer = Tokenizer::from_json(&checkpoint.file("tokenizer.json")?.unwrap())?;
+    /// assert_eq!(tokenizer.read("I loved it.")?.tokens()[2].text, "loved");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn from_json(json: &[u8]) -> Result<Self> {
         let engine = Engine::from_bytes(json).map_err(Error::argument)?;
         Ok(Self::unlimited(engine))
     }
 
     /// From BERT's older `vocab.txt`, one token per line: WordPiece, lower-casing if `lowercase`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::text::Tokenizer;
+    /// let vocab = "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nun\n##seen\n";
+    /// let tokens = Tokenizer::from_vocab(vocab.as_bytes(), true)?.read("Unseen")?;
+    /// let tokens: Vec<&str> = tokens.tokens().iter().map(|token| token.text.as_str()).collect();
+    /// assert_eq!(tokens, ["[CLS]", "un", "##seen", "[SEP]"]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn from_vocab(vocab: &[u8], lowercase: bool) -> Result<Self> {
         let vocab = WordPiece::read_bytes(vocab).map_err(Error::argument)?;
         let id = |token: &str| {
@@ -307,6 +409,14 @@ impl Tokenizer {
     /// A text as it stands, in which special tokens may be written out: a conversation, as a chat template yields it.
     ///
     /// Errors: those of [`read`](Self::read).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let tokens = llm.tokenizer().read_plain("<s>[INST] Hello [/INST]")?;
+    /// assert!(tokens.tokens()[0].special && tokens.tokens()[0].text == "<s>");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read_plain(&self, text: impl AsRef<[u8]>) -> Result<Text> {
         let text = utf8(text.as_ref())?;
         let encoding = self.engine.encode(text, false).map_err(Error::argument)?;
@@ -316,6 +426,15 @@ impl Tokenizer {
     /// A text that follows a prompt.
     ///
     /// Errors: not UTF-8; empty; text that the vocabulary cannot express, so that the model could never have said it.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.read("In her free time, she enjoys")?;
+    /// let said = llm.tokenizer().continuation(&prompt, " painting")?;
+    /// assert_eq!(said.to_string(), " painting");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation(&self, prompt: &Text, text: impl AsRef<[u8]>) -> Result<Continuation> {
         let text = utf8(text.as_ref())?;
         let (tokens, back) = match self.after_a_line(text)? {
@@ -400,6 +519,13 @@ impl Tokenizer {
     }
 
     /// A token as text: «Ġwork» as « work».
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// assert_eq!(llm.tokenizer().piece(llm.tokenizer().id("Ġbedroom")?)?, " bedroom");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn piece(&self, id: u32) -> Result<String> {
         let text = self.engine.decode(&[id], false).map_err(Error::argument)?;
         Ok(if text.is_empty() { self.engine.id_to_token(id).unwrap_or_default() } else { text })
@@ -417,6 +543,14 @@ impl Tokenizer {
     /// The number of a token: as the vocabulary spells it (`[MASK]`, `Ġthe`), or as text has it (` the`).
     ///
     /// Errors: it is no token, or text of several.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let tokenizer = llm.tokenizer();
+    /// assert_eq!(tokenizer.id(" bedroom")?, tokenizer.id("Ġbedroom")?);    // as in text, or in the vocabulary
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn id(&self, token: &str) -> Result<u32> {
         if let Some(id) = self.engine.token_to_id(token) {
             return Ok(id);
@@ -429,6 +563,14 @@ impl Tokenizer {
     }
 
     /// A token of the vocabulary by itself, as padding is.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+    /// let padding = bert.tokenizer().special("[PAD]")?;
+    /// assert!(padding.special && padding.id == 0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn special(&self, token: &str) -> Result<Token> {
         Ok(Token { text: token.into(), id: self.id(token)?, start: 0, end: 0, word: None, special: true })
     }

@@ -14,6 +14,18 @@ use crate::{Error, Result};
 /// A prompt as a vision-language model reads it: text, and pictures of the model's size.
 ///
 /// Cheap to clone. One of the pictures is the one to be explained: its pixels are the x of the model's functions.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+/// let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 18.0, 20.0, 10.0)?;
+/// let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
+/// let [rows, columns] = prompt.grid();
+/// assert_eq!(prompt.visual().len(), rows * columns);    // one token per cell
+/// assert_eq!(prompt.pixels()?.dims(), [3, prompt.picture().height(), prompt.picture().width()]);
+/// assert_eq!(prompt.positions().len(), prompt.text().len());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct VisualPrompt {
     text: Arc<Text>,
@@ -95,6 +107,17 @@ impl VisualPrompt {
     /// The same with another of its pictures to be explained, counted from 0.
     ///
     /// Errors: there is no such picture.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let pictures = [Scene::empty(1).image()?, Scene::empty(2).image()?];
+    /// let slot = "<|vision_start|><|image_pad|><|vision_end|>";
+    /// let first = vlm.read(format!("{slot}{slot}What is in the image?"), &pictures)?;
+    /// let second = first.explaining(1)?;
+    /// assert!(first.visual().end < second.visual().start && second.picture() == &pictures[1]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn explaining(&self, picture: usize) -> Result<Self> {
         match picture < self.pictures.len() {
             true => Ok(Self { explained: picture, surroundings: Arc::default(), ..self.clone() }),
@@ -139,6 +162,17 @@ impl VisualPrompt {
     /// One number per token of the prompt, or of prompt and answer, `(t,)` → those of the picture, `(rows,columns)`.
     ///
     /// Errors: fewer numbers than the prompt has tokens.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let said = vlm.generate(&prompt, &Sampling::greedy(4))?;
+    /// let pattern = &vlm.attention(&prompt, &said)?[0];           // (1,h,t,t)
+    /// let looks = pattern.i((0, 0, prompt.text().len() - 1))?;    // where the answer begins
+    /// assert_eq!(prompt.on_grid(&looks)?.dims(), prompt.grid());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn on_grid(&self, tokens: &Tensor) -> Result<Tensor> {
         let visual = self.visual();
         match *tokens.dims() {

@@ -106,11 +106,26 @@ impl Vit {
     /// `"timm/deit_tiny_distilled_patch16_224.fb_in1k"`, `"timm/vit_small_patch16_224.augreg_in1k"`).
     ///
     /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// assert_eq!(vit.labels()[5], "star");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load(source: &str) -> Result<Self> {
         Self::load_with(source, &Load::default())
     }
 
     /// The same at another revision or precision, or on another device.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load_with("pellucid/tiny-vit-shapes", &Load::f64())?;
+    /// let picture = Scene::empty(1).image()?;
+    /// assert_eq!(vit.logits(&vit.pixels(&picture)?.unsqueeze(0)?)?.dtype(), DType::F64);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         let checkpoint = Checkpoint::open(source, load)?;
         let config = Config::of(&checkpoint)?;
@@ -132,6 +147,16 @@ impl Vit {
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
     /// them. Cheap: weights are shared.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?.under(Rules::libragrad());
+    /// let x = vit.pixels(&Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?.image()?)?.unsqueeze(0)?;
+    /// let star = Target::Logit(vit.label("star")?);
+    /// let layers = layer_gradients(|hook| star.of(&vit.logits_hooked(&x, hook)?), vit.layers())?;
+    /// assert!(full_grad(&layers)?.completeness.unwrap().relative_gap < 1e-3);    // Σ is the logit
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         let (encoder, readout) = (self.0.encoder.under(rules), self.0.readout.under(rules));
         Self(Arc::new(Parts { encoder, readout, ..(*self.0).clone() }))
@@ -148,6 +173,13 @@ impl Vit {
     }
 
     /// The number of a class.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// assert_eq!(vit.label("star")?, 5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn label(&self, name: &str) -> Result<usize> {
         self.0.labels.number(name)
     }
@@ -157,6 +189,15 @@ impl Vit {
     /// Where only the first tokens are read, no others are worked on after the last attention.
     ///
     /// Errors: x has the wrong shape; the checkpoint has no classifier.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let star = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?.image()?;
+    /// let logits = vit.logits(&vit.pixels(&star)?.unsqueeze(0)?)?;    // (1,v)
+    /// assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [vit.label("star")? as u32]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits(&self, x: &Tensor) -> Result<Tensor> {
         self.logits_of(&self.0.patches.embed(x)?)
     }
@@ -208,12 +249,30 @@ impl Vit {
     }
 
     /// The same for every token to the end, with a hook at the named places of the network.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let x = vit.pixels(&Scene::empty(1).image()?)?.unsqueeze(0)?;
+    /// let mut record = Record::new(&[Site::AttnOut(0)]);
+    /// vit.logits_hooked(&x, &mut record)?;
+    /// assert_eq!(record.get(Site::AttnOut(0))?.dims(), [1, vit.patches().ahead() + vit.patches().count(), 80]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         let tokens = self.hidden_hooked(x, hook)?;
         self.classify(&tokens, hook)
     }
 
     /// Pixels `(n,3,h,w)` → the last block's output, `(n,t,c)`.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let x = vit.pixels(&Scene::empty(1).image()?)?.unsqueeze(0)?;
+    /// assert_eq!(vit.hidden(&x)?.dims(), [1, vit.patches().ahead() + vit.patches().count(), 80]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn hidden(&self, x: &Tensor) -> Result<Tensor> {
         self.hidden_hooked(x, &mut Clear)
     }
@@ -221,6 +280,16 @@ impl Vit {
     /// The same, with a hook at the named places of the network.
     ///
     /// Errors: also a site in a layer that does not exist.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let x = vit.pixels(&Scene::empty(1).image()?)?.unsqueeze(0)?;
+    /// let mut record = Record::new(&[Site::ResidPost(vit.layers() - 1)]);
+    /// let hidden = vit.hidden_hooked(&x, &mut record)?;
+    /// assert_eq!(hidden.to_vec3::<f32>()?, record.get(Site::ResidPost(vit.layers() - 1))?.to_vec3::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.0.encoder.forward(&self.0.patches.embed(x)?, None, hook)
     }
@@ -248,6 +317,14 @@ impl Vit {
     /// `(t,)`: how much of each token of the last layer the classifier reads. One for a class token, a half each for DeiT's
     /// class and distillation tokens, equal shares for all patches where their mean is read. It is the row from which
     /// [`rollout_row`](crate::rollout_row) starts.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// assert_eq!(vit.readout()?.sum_all()?.to_scalar::<f64>()?, 1.0);
+    /// assert_eq!(vit.readout()?.i(0)?.to_scalar::<f64>()?, 1.0);    // all of the class token
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn readout(&self) -> Result<Tensor> {
         let (ahead, count) = (self.0.patches.ahead(), self.0.patches.count());
         let weight = |token: usize| match &self.0.readout {
@@ -262,6 +339,14 @@ impl Vit {
     /// The classes and their probabilities, most probable first; each by itself where several may be true.
     ///
     /// Errors: the checkpoint has no classifier; a picture of another size.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let star = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// assert_eq!(vit.predict(&star.image()?)?[0].0, "star");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, picture: &Image) -> Result<Vec<(String, f64)>> {
         self.0.labels.ranked(&self.logits(&self.pixels(picture)?.unsqueeze(0)?)?)
     }
@@ -270,6 +355,15 @@ impl Vit {
     /// of the patches.
     ///
     /// Errors: a picture of another size.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let patterns = vit.attention(&Scene::empty(1).image()?)?;
+    /// let rolled = rollout_row(&patterns, &vit.readout()?, &Rollout::default())?.squeeze(0)?;
+    /// assert_eq!((patterns.len(), vit.on_grid(&rolled)?.dims()), (vit.layers(), &vit.patches().grid()[..]));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention(&self, picture: &Image) -> Result<Vec<Tensor>> {
         self.attention_to(&self.pixels(picture)?.unsqueeze(0)?)
     }
@@ -277,6 +371,14 @@ impl Vit {
     /// The same to the pixels `(n,3,h,w)` of n pictures at once, between 0 and 1: `L × (n,h,t,t)`.
     ///
     /// Errors: x has the wrong shape.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    /// let [one, other] = [vit.pixels(&Scene::empty(1).image()?)?, vit.pixels(&Scene::empty(2).image()?)?];
+    /// assert_eq!(vit.attention_to(&Tensor::stack(&[one, other], 0)?)?[0].dim(0)?, 2);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention_to(&self, x: &Tensor) -> Result<Vec<Tensor>> {
         self.0.encoder.attention(&self.0.patches.embed(x)?, None)
     }
@@ -308,7 +410,7 @@ fn encoder(weights: &Weights, layout: &Layout, config: &Config, patches: &Patche
 }
 
 /// Half of a head's pairs of channels turn by a patch's row, half by its column, as if the picture had `grid` of them; tokens in
-/// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331, §2.1).
+/// front stand at the first patch (Fang et al. 2023, arXiv 2303.11331).
 fn rope(config: &Config, grid: [usize; 2], patches: &Patches) -> Result<Rope> {
     let Config { channels, heads, .. } = *config;
     if heads == 0 || !channels.is_multiple_of(4 * heads) {

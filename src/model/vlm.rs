@@ -121,11 +121,27 @@ impl Vlm {
     /// `"Qwen/Qwen2.5-VL-3B-Instruct"`, `"Qwen/Qwen-VL-Chat"`).
     ///
     /// Errors: see [`Checkpoint::open`]; another architecture; files that are missing, broken or do not fit together.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// assert_eq!(vlm.llm().layers(), 4);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load(source: &str) -> Result<Self> {
         Self::load_with(source, &Load::default())
     }
 
     /// The same at another revision or precision, or on another device.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let few = Load { most_pixels: Some(32 * 32), ..Load::default() };    // of every picture
+    /// let vlm = Vlm::load_with("pellucid/tiny-vlm-shapes", &few)?;
+    /// let prompt = vlm.ask("What is in the image?", &pellucid::zoo::photo("cat")?)?;
+    /// assert!(prompt.picture().height() * prompt.picture().width() <= 32 * 32);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn load_with(source: &str, load: &Load) -> Result<Self> {
         if load.shuffled.is_some_and(|shuffle| shuffle.from.is_some()) {
             return Err(Error::argument("a model with two stacks of blocks is shuffled whole: use `Load::shuffled`"));
@@ -145,6 +161,16 @@ impl Vlm {
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
     /// them. Cheap: weights are shared.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let x = prompt.pixels()?.unsqueeze(0)?;
+    /// let gap = (vlm.under(Rules::libragrad()).logits(&prompt, &x)? - vlm.logits(&prompt, &x)?)?.abs()?.max_all()?;
+    /// assert_eq!(gap.to_scalar::<f32>()?, 0.0);    // the values stay
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         let Parts { number, llm, eyes, dtype, device } = &*self.0;
         let (llm, eyes, device) = (llm.under(rules), eyes.under(rules), device.clone());
@@ -154,6 +180,14 @@ impl Vlm {
     /// A picture and a question about it, as the model was trained to be asked; the picture is resized as its checkpoint says.
     ///
     /// Errors: a picture that the processor refuses; longer than the context; those of the checkpoint's chat template.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// assert!(prompt.text().source().contains("What is in the image?") && !prompt.visual().is_empty());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn ask(&self, question: &str, picture: &Image) -> Result<VisualPrompt> {
         let written = self.0.llm.written(&[Message::user(&self.0.eyes.question(question))])?;
         let none = || {
@@ -171,6 +205,16 @@ impl Vlm {
     ///
     /// Errors: not as many pictures as places for them, or none; no words at all; a picture that the processor refuses, or one so
     /// large that it would fill the memory; longer than the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let text = "<|vision_start|><|image_pad|><|vision_end|>What is in the image?";
+    /// let prompt = vlm.read(text, &[Scene::empty(1).image()?])?;
+    /// assert_eq!(prompt.visual().len(), prompt.grid().iter().product::<usize>());
+    /// assert!(vlm.read(text, &[]).is_err());    // a place without a picture
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn read(&self, text: impl AsRef<[u8]>, pictures: &[Image]) -> Result<VisualPrompt> {
         let eyes = &self.0.eyes;
         let fitted = pictures.iter().map(|picture| eyes.processor().fit(picture)).collect::<Result<Vec<_>>>()?;
@@ -185,6 +229,14 @@ impl Vlm {
     /// An answer that might follow a prompt, to be explained.
     ///
     /// Errors: empty; text that the vocabulary cannot express; prompt and answer longer than the context.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What colour is the sky?", &Scene::empty(1).image()?)?;
+    /// assert_eq!(vlm.continuation(&prompt, "blue")?.text(), "blue");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation(&self, prompt: &VisualPrompt, text: impl AsRef<[u8]>) -> Result<Continuation> {
         self.0.llm.continuation(prompt.text(), text)
     }
@@ -192,6 +244,15 @@ impl Vlm {
     /// Answers a prompt, until the model ends the text or `sampling.tokens` are written.
     ///
     /// Errors: those of [`CausalLm::generate`].
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+    /// let prompt = vlm.ask("What colour is the star?", &scene.image()?)?;
+    /// assert_eq!(vlm.generate(&prompt, &Sampling::greedy(8))?.text(), "blue");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn generate(&self, prompt: &VisualPrompt, sampling: &Sampling) -> Result<Continuation> {
         let (past, x) = self.after(prompt, &prompt.pixels()?.unsqueeze(0)?, sampling.tokens)?;
         self.0.llm.write_on(past, x, prompt.text(), sampling)
@@ -200,6 +261,15 @@ impl Vlm {
     /// The k most probable next tokens and their probabilities.
     ///
     /// Errors: logits that are not finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+    /// let prompt = vlm.ask("What colour is the star?", &scene.image()?)?;
+    /// assert_eq!(vlm.predict(&prompt, 1)?[0].0, "blue");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn predict(&self, prompt: &VisualPrompt, k: usize) -> Result<Vec<(String, f64)>> {
         self.0.llm.most_probable(&self.logits(prompt, &prompt.pixels()?.unsqueeze(0)?)?, k)
     }
@@ -222,6 +292,16 @@ impl Vlm {
     /// Pixels `(n,3,h,w)` between 0 and 1 → the next token's logits, `(n,v)`.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+    /// let prompt = vlm.ask("What colour is the star?", &scene.image()?)?;
+    /// let logits = vlm.logits(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;    // (1,v)
+    /// assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [vlm.tokenizer().id("blue")?]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         let (past, x) = self.after(prompt, x, 0)?;
         self.read_last(&past, &x, self.0.llm.to_logits())?.squeeze(1).map_err(Error::from)
@@ -231,6 +311,19 @@ impl Vlm {
     /// tokens; in nats. One forward serves all of them.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w; an answer to another prompt.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+    /// let prompt = vlm.ask("What colour is the star?", &scene.image()?)?;
+    /// let x = prompt.pixels()?.unsqueeze(0)?;
+    /// let says = |answer: &str| -> Result<f32> {
+    ///     Ok(vlm.log_probs(&prompt, &vlm.continuation(&prompt, answer)?, &x)?.sum_all()?.to_scalar()?)
+    /// };
+    /// assert!(says("blue")? > says("red")? + 1.0);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         let (past, x) = self.after(prompt, x, said.len())?;
         self.follow(prompt, &past, &x, said, self.0.llm.to_log_probs(said))?.squeeze(2).map_err(Error::from)
@@ -239,6 +332,16 @@ impl Vlm {
     /// The same as logits over the vocabulary at each of the o places, `(n,o,v)`, for other targets.
     ///
     /// Errors: those of [`log_probs`](Self::log_probs).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What colour is the sky?", &Scene::empty(1).image()?)?;
+    /// let said = vlm.continuation(&prompt, "blue")?;
+    /// let logits = vlm.continuation_logits(&prompt, &said, &prompt.pixels()?.unsqueeze(0)?)?;
+    /// assert_eq!(logits.dims()[..2], [1, said.len()]);    // (n,o,v)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn continuation_logits(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         let (past, x) = self.after(prompt, x, said.len())?;
         self.follow(prompt, &past, &x, said, self.0.llm.to_logits())
@@ -248,6 +351,15 @@ impl Vlm {
     /// Qwen-VL query by query.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let seen = vlm.see(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+    /// assert_eq!(seen.dim(1)?, prompt.visual().len());    // (n,s,c)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn see(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         self.see_patches(prompt, &self.patches(prompt, x)?)
     }
@@ -257,6 +369,15 @@ impl Vlm {
     /// same in a still picture; for the first Qwen-VL row by row, of one frame.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let patches = vlm.patches(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+    /// assert_eq!(patches.dims()[1..], [4 * prompt.visual().len(), 3 * 2 * 4 * 4]);    // 2 × 2 patches, two frames each
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn patches(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         prompt.check(x)?;
         self.is_reader_of(prompt)?;
@@ -266,6 +387,16 @@ impl Vlm {
     /// Patches, or scores over them, `(n,t,3·f·p·p)` → `(n,3,h,w)`: every pixel where it was, its frames added up.
     ///
     /// Errors: not as many numbers as the picture's patches have.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let x = prompt.pixels()?.unsqueeze(0)?;
+    /// let twice = vlm.put_together(&prompt, &vlm.patches(&prompt, &x)?)?;    // both frames added up
+    /// assert!((twice - (x * 2.0)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn put_together(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
         self.is_reader_of(prompt)?;
         self.0.eyes.put_together(patches, prompt.size())
@@ -274,6 +405,16 @@ impl Vlm {
     /// The same as [`see`](Self::see) from patches, as [`patches`](Self::patches) makes them.
     ///
     /// Errors: not the picture's patches.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let x = prompt.pixels()?.unsqueeze(0)?;
+    /// let seen = vlm.see_patches(&prompt, &vlm.patches(&prompt, &x)?)?;
+    /// assert_eq!(seen.to_vec3::<f32>()?, vlm.see(&prompt, &x)?.to_vec3::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn see_patches(&self, prompt: &VisualPrompt, patches: &Tensor) -> Result<Tensor> {
         self.is_reader_of(prompt)?;
         let seen = self.0.eyes.see_patches(patches, prompt.size())?;
@@ -288,6 +429,17 @@ impl Vlm {
     /// over text *and* picture are over.
     ///
     /// Errors: x is not `(n,3,h,w)` with the picture's h and w.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let pixels = prompt.pixels()?.unsqueeze(0)?;
+    /// let x = vlm.embed(&prompt, &pixels)?;    // (n,t,c)
+    /// assert_eq!(x.dim(1)?, prompt.text().len());
+    /// assert_eq!(x.i((.., prompt.visual()))?.to_vec3::<f32>()?, vlm.see(&prompt, &pixels)?.to_vec3::<f32>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn embed(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         let seen = self.see(prompt, x)?;
         let (around, n) = (self.surroundings(prompt)?, seen.dim(0)?);
@@ -298,6 +450,15 @@ impl Vlm {
     /// picture, whose pixels `(3,h,w)` are given. Other pictures stay as they are.
     ///
     /// Errors: a token the vocabulary does not have; pixels of another shape.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let black = vlm.baseline(&prompt, &Baseline::mean(), &prompt.pixels()?.zeros_like()?)?;
+    /// assert_eq!(black.dim(0)?, prompt.text().len());    // (t,c)
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn baseline(&self, prompt: &VisualPrompt, baseline: &Baseline, pixels: &Tensor) -> Result<Tensor> {
         let words = self.with_other_pictures(prompt, self.0.llm.baseline(prompt.text(), baseline)?)?;
         let seen = self.see(prompt, &pixels.unsqueeze(0)?)?.squeeze(0)?;
@@ -309,6 +470,16 @@ impl Vlm {
     /// Embeddings `(n,t,c)` of all tokens of the prompt → the next token's logits, `(n,v)`.
     ///
     /// Errors: x is not `(n,t,c)` with the prompt's t.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let pixels = prompt.pixels()?.unsqueeze(0)?;
+    /// let both = vlm.logits_from(&prompt, &vlm.embed(&prompt, &pixels)?)?;
+    /// assert!((both - vlm.logits(&prompt, &pixels)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_from(&self, prompt: &VisualPrompt, x: &Tensor) -> Result<Tensor> {
         prompt.check_tokens(x)?;
         self.is_reader_of(prompt)?;
@@ -318,6 +489,17 @@ impl Vlm {
     /// The same, with a hook at the named places of the language model.
     ///
     /// Errors: also a site in a layer that does not exist.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What is in the image?", &Scene::empty(1).image()?)?;
+    /// let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+    /// let mut record = Record::new(&[Site::ResidPost(0)]);
+    /// vlm.logits_from_hooked(&prompt, &x, &mut record)?;
+    /// assert_eq!(record.get(Site::ResidPost(0))?.dims(), x.dims());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn logits_from_hooked(&self, prompt: &VisualPrompt, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         prompt.check_tokens(x)?;
         self.is_reader_of(prompt)?;
@@ -329,6 +511,16 @@ impl Vlm {
     /// Embeddings `(n,t,c)` of all tokens of the prompt → ln p of each token of an answer, `(n,o)`; in nats.
     ///
     /// Errors: x is not `(n,t,c)` with the prompt's t; an answer to another prompt.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let prompt = vlm.ask("What colour is the sky?", &Scene::empty(1).image()?)?;
+    /// let (said, pixels) = (vlm.continuation(&prompt, "blue")?, prompt.pixels()?.unsqueeze(0)?);
+    /// let both = vlm.log_probs_from(&prompt, &said, &vlm.embed(&prompt, &pixels)?)?;
+    /// assert!((both - vlm.log_probs(&prompt, &said, &pixels)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn log_probs_from(&self, prompt: &VisualPrompt, said: &Continuation, x: &Tensor) -> Result<Tensor> {
         prompt.check_tokens(x)?;
         self.is_reader_of(prompt)?;
@@ -340,6 +532,18 @@ impl Vlm {
     /// looks at each visual token.
     ///
     /// Errors: an answer to another prompt.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// # let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Blue, 46.0, 40.0, 12.0)?;
+    /// let prompt = vlm.ask("What colour is the star?", &scene.image()?)?;
+    /// let said = vlm.continuation(&prompt, "blue")?;
+    /// let last = &vlm.attention(&prompt, &said)?[3];
+    /// let looks = last.i((0, 0, prompt.text().len() - 1))?;    // the row that predicts «blue»
+    /// assert!((looks.sum_all()?.to_scalar::<f32>()? - 1.0).abs() < 1e-5);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn attention(&self, prompt: &VisualPrompt, said: &Continuation) -> Result<Vec<Tensor>> {
         prompt.check_answer(said)?;
         let x = self.embed(prompt, &prompt.pixels()?.unsqueeze(0)?)?;

@@ -29,6 +29,13 @@ pub(crate) struct Weights {
 }
 
 /// Which weights are put in another order within their tensors.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::Shuffle;
+/// assert_eq!(Load::shuffled(7).shuffled, Some(Shuffle { seed: 7, from: None }));
+/// assert_eq!(Load::shuffled_from(2, 7).shuffled, Some(Shuffle { seed: 7, from: Some(2) }));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shuffle {
     /// Same seed, same order.

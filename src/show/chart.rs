@@ -8,6 +8,13 @@ use crate::integrated_gradients::Convergence;
 use crate::{Error, Result};
 
 /// A named curve, or named points.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let falling = Series { name: "1/n".into(), points: (1..5).map(|n| (f64::from(n), 1.0 / f64::from(n))).collect() };
+/// let chart = Chart::curves("A gap that falls", "steps", "gap", vec![falling]).log_log();
+/// assert!(chart.text().contains("1/n") && chart.svg().unwrap().contains("steps"));
+/// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Series {
     /// What the legend calls it.
@@ -17,6 +24,12 @@ pub struct Series {
 }
 
 /// Curves over a common x, points, or one bar per label.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let chart = Chart::bars("Drops", "nats", vec![("loved".into(), 2.5), ("not".into(), -1.0)]).note("of two words");
+/// assert!(chart.text().contains("loved") && chart.html().contains("of two words"));
+/// ```
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub(super) title: String,

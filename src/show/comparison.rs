@@ -21,6 +21,20 @@ use crate::{Error, Result};
 ///
 /// Columns may come from models with different tokenizers: words are the same words in all of them, and a special token
 /// that a model does not have is left blank in its column.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let (x, positive) = (bert.embed(&text)?, Target::Logit(bert.label("positive")?));
+/// let by = |rules: Rules| -> Result<Attribution> {
+///     let bert = bert.under(rules);
+///     gradient_x_input(|x| positive.of(&bert.logits(&text, x)?), &x)?.over(&text)?.words()
+/// };
+/// let table = Comparison::new(&[("exact", &by(Rules::exact())?), ("LibraGrad", &by(Rules::libragrad())?)])?;
+/// assert!(table.text().contains("LibraGrad") && table.html().contains("loved"));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Comparison {
     columns: Vec<(String, Attribution)>,

@@ -14,6 +14,16 @@ use crate::model::Image;
 use crate::{Error, Result};
 
 /// What hangs in a gallery.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::show::Panel;
+/// let cat = pellucid::zoo::photo("cat")?;
+/// let brightness = gradient_x_input(|x| Ok(x.mean((1, 2, 3))?), &cat.pixels()?)?.over_pixels()?;
+/// assert!(matches!(cat.panel(), Some(Panel::Picture(_))));
+/// assert!(matches!(brightness.panel(), Some(Panel::Overlay(_))));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Panel {
     /// A picture.

@@ -18,6 +18,15 @@ use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// One head's attention as a labelled map: rows are queries, columns are keys, rows sum to one.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let map = Heatmap::new(&bert.attention(&text)?, 2, 0, &text)?;
+/// assert!(map.text().contains("layer 2, head 0") && map.without_special()?.svg().unwrap().contains("loved"));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Heatmap {
     title: String,
@@ -122,6 +131,15 @@ impl Show for Heatmap {
 }
 
 /// All heads of all layers as small maps: a row per layer, a column per head.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+/// let heads = HeadGrid::new(&llm.attention(&prompt)?, &prompt)?;
+/// assert!(heads.svg().unwrap().contains("layer 1") && heads.without_special()?.text().contains("layer"));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct HeadGrid {
     layers: Vec<Vec<Vec<f64>>>,

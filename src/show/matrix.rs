@@ -22,6 +22,17 @@ use crate::attribution::Attribution;
 /// Blue supports, orange and underlined speaks against. Columns of special tokens are dimmed and do not stretch the scale,
 /// but their scores are in every sum. A map too wide for a page goes on below; one of more than 1200 cells has colours, and
 /// marks where it is negative, but no numbers.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+/// let said = llm.generate(&prompt, &Sampling::greedy(3))?;
+/// let why = gradient_x_input(|x| llm.log_probs(&said, x), &llm.embed(&prompt)?)?.over(&prompt)?.toward(&said)?;
+/// assert!(Matrix::new(&why)?.text().contains(said.tokens()[0].text.trim()));
+/// assert!(Matrix::new(&why.output(0)?).is_err());    // one row is a strip
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Matrix {
     attribution: Attribution,

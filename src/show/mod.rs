@@ -58,6 +58,18 @@ pub use table::ScoreTable;
 use crate::{Error, Result};
 
 /// Something that can be looked at.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let x = Tensor::new(&[1.0f64, -3.0], &Device::Cpu)?;
+/// let why = gradient_x_input(|x| Ok(x.sum(1)?), &x)?;
+/// let path = std::env::temp_dir().join(format!("pellucid-{}.json", std::process::id()));
+/// why.save(&path)?;
+/// assert_eq!(Attribution::from_json(&std::fs::read_to_string(&path)?)?, why);
+/// assert!(why.text().contains("x[1]") && why.html().contains("gradient × input"));
+/// # std::fs::remove_file(path)?;
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 pub trait Show {
     /// The figure as plain text, for a terminal.
     fn text(&self) -> String;

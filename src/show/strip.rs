@@ -18,6 +18,17 @@ use crate::model::text::Token;
 /// The scale is drawn, and goes to the largest |score| among the tokens that are not special; special tokens are dimmed,
 /// but their scores are in the sum. Over parts of a text, such as the sources of a context, it is the text itself, with small
 /// numbers behind the parts that count.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
+/// let text = bert.read("I absolutely loved the movie!")?;
+/// let positive = Target::Logit(bert.label("positive")?);
+/// let why = gradient_x_input(|x| positive.of(&bert.logits(&text, x)?), &bert.embed(&text)?)?.over(&text)?;
+/// let strip = HeatStrip::new(&why);
+/// assert_ne!(strip.html(), strip.with_special().html());    // [CLS] is shaded too
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct HeatStrip {
     attribution: Attribution,

@@ -6,6 +6,15 @@ use super::truth;
 use crate::Result;
 
 /// What is known about an embedded language model.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let facts = Facts::of("pellucid/tiny-llama-facts")?;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let Biography { prompt, continuation, .. } = &facts.biographies[0];
+/// assert_eq!(llm.generate(&llm.read(prompt)?, &Sampling::greedy(40))?.text(), continuation);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Facts {
     /// Where the texts come from and what decides their continuations, in words.
@@ -17,6 +26,14 @@ pub struct Facts {
 }
 
 /// The beginning of somebody's life, and how it goes on.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let Biography { prompt, spans, .. } = Facts::of("pellucid/tiny-llama-facts")?.biographies[0].clone();
+/// let city = spans.iter().find(|span| span.slot == "city").unwrap();
+/// assert!(prompt.contains(&city.decided_by[0].word));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Biography {
     /// The beginning.
@@ -30,6 +47,14 @@ pub struct Biography {
 }
 
 /// A part of a continuation, and the words of the prompt that decide it.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let Biography { continuation, spans, .. } = Facts::of("pellucid/tiny-llama-facts")?.biographies[0].clone();
+/// let Decided { text, start, end, slot, .. } = &spans[0];
+/// assert_eq!((&continuation[*start..*end], slot.as_str()), (text.as_str(), "profession"));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Decided {
     /// The part.
@@ -45,6 +70,14 @@ pub struct Decided {
 }
 
 /// A word, or two, of a prompt that decide something.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let Biography { prompt, spans, .. } = Facts::of("pellucid/tiny-llama-facts")?.biographies[0].clone();
+/// let word = &spans[1].decided_by[0];
+/// assert_eq!(prompt[word.start..word.end], word.word);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Deciding {
     /// The word.
@@ -56,6 +89,13 @@ pub struct Deciding {
 }
 
 /// A question that one sentence of a context answers, as it should be answered: the models do so in about seven of ten.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let asked = &Facts::of("pellucid/tiny-llama-facts")?.questions[0];
+/// assert_eq!(asked.context[asked.deciding_sentence], asked.answer);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Question {
     /// The sentences.

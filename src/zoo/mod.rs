@@ -8,6 +8,15 @@
 //! | `pellucid/tiny-vit-shapes` | says which of six shapes are in a picture | drawn scenes of up to three objects |
 //! | `pellucid/tiny-clip-shapes` | says how well captions such as «a red circle» fit a picture | drawn scenes and captions |
 //! | `pellucid/tiny-vlm-shapes` | answers «What is in the image?» and «What colour is the square?»; knows the sky is blue | drawn scenes and questions |
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! let truth = Truth::of("pellucid/tiny-bert-sentiment")?;
+//! let Sentence { text, label, .. } = &truth.sentences[0];
+//! let said = Bert::load("pellucid/tiny-bert-sentiment")?;
+//! assert_eq!(said.predict(&said.read(text)?)?[0].0, truth.labels[*label]);
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 mod drawing;
 mod facts;

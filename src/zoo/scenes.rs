@@ -9,6 +9,16 @@ use super::truth;
 use crate::{Error, Result};
 
 /// What is known about an embedded vision model.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// let truth = Scenes::of("pellucid/tiny-vit-shapes")?;
+/// assert_eq!(truth.classes, vit.labels());
+/// let scene = &truth.scenes[0];
+/// assert!(scene.objects.iter().any(|object| vit.predict(&scene.image().unwrap()).unwrap()[0].0 == object.shape.to_string()));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Scenes {
     /// Where the scenes come from and which pixels decide, in words.
@@ -23,6 +33,14 @@ pub struct Scenes {
 }
 
 /// 64 × 64 pixels: a greyish background with a gradient and some noise, and objects on it.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let scene = Scene::empty(7).with(Shape::Circle, Colour::Red, 18.0, 20.0, 11.0)?;
+/// assert_eq!(scene.image()?.pixels()?.dims(), [3, 64, 64]);
+/// assert_eq!(scene.mask(0)?.i((20, 18))?.to_scalar::<u8>()?, 1);    // row 20, column 18: its middle
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Scene {
     /// Of the noise.
@@ -38,6 +56,15 @@ pub struct Scene {
 }
 
 /// A shape of one colour. As text it is a caption: «a red circle».
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let scene = Scene::empty(7).with(Shape::Star, Colour::Orange, 46.0, 40.0, 12.0)?;
+/// let Object { shape, colour, r, .. } = scene.objects[0].clone();
+/// assert_eq!((shape, colour, r), (Shape::Star, Colour::Orange, 12.0));
+/// assert_eq!(scene.objects[0].to_string(), "an orange star");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Object {
     /// Its shape.
@@ -57,6 +84,13 @@ pub struct Object {
 }
 
 /// What an object can be. As text: «circle».
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+/// assert_eq!(Shape::ALL.map(|shape| shape.to_string()).to_vec(), vit.labels());
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -70,6 +104,11 @@ pub enum Shape {
 }
 
 /// What an object's colour is called. As text: «red».
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// assert_eq!((Colour::Red.to_string().as_str(), Colour::Red.rgb()), ("red", [205, 45, 45]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs)]
@@ -103,6 +142,12 @@ impl Scenes {
 
 impl Scene {
     /// A scene without objects; its background follows from the seed.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let scene = Scene::empty(5);
+    /// assert!(scene.objects.is_empty() && scene == Scene::empty(5));    // same seed, same background
+    /// ```
     pub fn empty(seed: u32) -> Self {
         let drawn = |index| mix(seed, index, 3);
         let base = 70 + drawn(0) % 131;
@@ -151,6 +196,15 @@ impl Scene {
     /// The scene with one object fewer, all else the same: what the model should say if the object were not there.
     ///
     /// Errors: no such object.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let scene = Scene::empty(7)
+    ///     .with(Shape::Circle, Colour::Red, 18.0, 20.0, 11.0)?
+    ///     .with(Shape::Star, Colour::Orange, 46.0, 40.0, 12.0)?;
+    /// assert_eq!(scene.without(0)?, Scene::empty(7).with(Shape::Star, Colour::Orange, 46.0, 40.0, 12.0)?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn without(&self, index: usize) -> Result<Self> {
         self.object(index)?;
         let mut scene = self.clone();
@@ -187,6 +241,14 @@ impl Colour {
     pub const ALL: [Self; 6] = [Self::Red, Self::Green, Self::Blue, Self::Yellow, Self::Purple, Self::Orange];
 
     /// Its red, green and blue. The colours of the held-out scenes differ from these by up to 16 in each.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let x = Scene::empty(1).with(Shape::Circle, Colour::Green, 20.0, 30.0, 10.0)?.image()?.pixels()?;
+    /// let middle = (x.i((.., 30, 20))? * 255.0)?.round()?.to_vec1::<f32>()?;
+    /// assert_eq!(middle, Colour::Green.rgb().map(f32::from));
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn rgb(self) -> [u8; 3] {
         match self {
             Self::Red => [205, 45, 45],

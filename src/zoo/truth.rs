@@ -6,6 +6,14 @@ use super::truth;
 use crate::Result;
 
 /// What is known about an embedded model.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let truth = Truth::of("pellucid/tiny-bert-sentiment")?;
+/// assert_eq!(truth.labels, ["negative", "positive"]);
+/// assert!(truth.sentences.iter().all(|sentence| sentence.label < truth.labels.len()));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Truth {
     /// Where the sentences come from and what decides their labels, in words.
@@ -19,6 +27,14 @@ pub struct Truth {
 }
 
 /// A sentence the model was not trained on.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let Sentence { text, label, roles } = Truth::of("pellucid/tiny-bert-sentiment")?.sentences[0].clone();
+/// assert!(text.contains("not a joy") && label == 0);
+/// assert_eq!((roles[0].word.as_str(), roles[0].kind), ("not", RoleKind::Negator));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Sentence {
     /// The sentence.
@@ -30,6 +46,13 @@ pub struct Sentence {
 }
 
 /// A word that has a say in its sentence's label.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let sentence = Truth::of("pellucid/tiny-bert-sentiment")?.sentences[0].clone();
+/// assert!(sentence.roles.iter().all(|role| sentence.text[role.start..role.end] == role.word));
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Deserialize)]
 pub struct Role {
     /// The word.
@@ -44,6 +67,14 @@ pub struct Role {
 }
 
 /// What a word does to its sentence's label.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let sentence = Truth::of("pellucid/tiny-bert-sentiment")?.sentences[1].clone();    // «…, but nobody found the book bad»
+/// let turns: Vec<_> = sentence.roles.iter().filter(|role| role.kind == RoleKind::Negator).collect();
+/// assert_eq!(turns[0].word, "nobody");
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RoleKind {

@@ -44,11 +44,11 @@ const HARD: [(&str, &[&str], bool); 8] = [
     ("one", &["word"], false),
 ];
 
-/// The score of the token of this number.
-type Score = fn(usize) -> f64;
+/// The score of the token at a place.
+type ScoreOf = fn(usize) -> f64;
 
 /// Scores that displays stumble over.
-const SCORES: [(&str, Score); 7] = [
+const SCORES: [(&str, ScoreOf); 7] = [
     ("mixed", |i| [1.0, -0.5, 0.25, 0.0, -1.0][i % 5]),
     ("zero", |_| 0.0),
     ("equal", |_| 0.7),

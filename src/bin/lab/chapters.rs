@@ -1,4 +1,4 @@
-//! Chapters, executed in the real kernel.
+//! Chapters, executed in the real kernel, or written for a class.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,37 @@ use crate::jupyter::python;
 use crate::place::{self, Lab};
 use crate::process::turn_into;
 
-/// Executes chapters headlessly; with `build`, the executed notebooks become the ones learners open.
-pub fn run(lab: &Lab, names: &[String], build: bool) -> Result<()> {
-    let mut runner = runner(lab, &chapters(lab, names)?)?;
-    if build {
-        runner.arg("--build");
-    }
-    turn_into(&mut runner)
+/// Our programs in Python, which import each other.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("chapter.py", include_str!("chapter.py")),
+    ("run.py", include_str!("run.py")),
+    ("hand_out.py", include_str!("hand_out.py")),
+];
+
+/// Executes chapters headlessly. `options` are the program's: with `--build`, the executed notebooks become the ones learners
+/// open; with `--solved`, every exercise is solved.
+pub fn run(lab: &Lab, names: &[String], options: &[&str]) -> Result<()> {
+    turn_into(runner(lab, &chapters(lab, names)?)?.args(options))
 }
 
 /// The program that executes chapters, one after the other.
 pub fn runner(lab: &Lab, chapters: &[PathBuf]) -> Result<Command> {
-    let program = lab.at("bin/run.py");
-    place::write(&program, include_str!("run.py"))?;
+    program(lab, "run.py", chapters, &lab.at("out"))
+}
+
+/// Writes all chapters for a class: as they are, without solutions, and solved.
+pub fn hand_out(lab: &Lab, folder: &Path) -> Result<()> {
+    turn_into(&mut program(lab, "hand_out.py", &chapters(lab, &[])?, folder)?)
+}
+
+/// One of our programs, for these chapters; it writes to `out`.
+fn program(lab: &Lab, name: &str, chapters: &[PathBuf], out: &Path) -> Result<Command> {
+    for (name, text) in PROGRAMS {
+        place::write(&lab.at("bin").join(name), text)?;
+    }
     let mut python = python(lab);
-    python.arg(program).args(chapters);
-    python.arg("--notebooks").arg(lab.notebooks()).arg("--out").arg(lab.at("out"));
+    python.arg(lab.at("bin").join(name)).args(chapters);
+    python.arg("--notebooks").arg(lab.notebooks()).arg("--out").arg(out);
     Ok(python)
 }
 

@@ -2,12 +2,14 @@
 //!
 //! Everything it installs goes into the folder `.lab` of the checkout: JupyterLab, the Rust kernel, and pellucid compiled
 //! for that kernel, on the [`device`] that the machine has. [`steps`] is the plan, [`jupyter`], [`weights`], [`kernel`] and
-//! [`warm`] are its steps; [`register`] tells Jupyter about the kernel, [`pool`] starts one; [`chapters`] executes the course.
+//! [`warm`] are its steps; [`register`] tells Jupyter about the kernel, and [`launch`] becomes one, in a folder of the [`pool`];
+//! [`chapters`] executes the course, or writes it for a class.
 
 mod chapters;
 mod device;
 mod jupyter;
 mod kernel;
+mod launch;
 mod machine;
 mod place;
 mod pool;
@@ -47,6 +49,9 @@ enum Task {
     Device,
     /// Execute chapters in the Rust kernel; the first cell that fails ends it
     Run {
+        /// With every exercise solved: an answer key that runs, in .lab/out
+        #[arg(long)]
+        solved: bool,
         /// Chapters (`01` is enough for 01_integrated_gradients) or Markdown files; all chapters when none is named
         names: Vec<String>,
     },
@@ -54,6 +59,11 @@ enum Task {
     Build {
         /// As for `run`
         names: Vec<String>,
+    },
+    /// Write the chapters for a class, without outputs: clean, exercises (without solutions), answers (solved)
+    HandOut {
+        /// The folder to write to
+        folder: PathBuf,
     },
     /// What Jupyter calls to start a kernel
     #[command(hide = true)]
@@ -75,14 +85,16 @@ fn main() -> ExitCode {
 fn perform(task: Task) -> Result<()> {
     let lab = Lab::here()?;
     match task {
-        Task::Kernel { connection_file } => return pool::become_kernel(&lab, &connection_file),
+        Task::Kernel { connection_file } => return launch::become_kernel(&lab, &connection_file),
         Task::Device => println!("{}", device::choose()?),
         _ => steps::prepare(&lab)?,
     }
     match task {
         Task::Open { jupyter } => jupyter::open(&lab, &jupyter),
-        Task::Run { names } => chapters::run(&lab, &names, false),
-        Task::Build { names } => chapters::run(&lab, &names, true),
+        Task::Run { names, solved: false } => chapters::run(&lab, &names, &[]),
+        Task::Run { names, solved: true } => chapters::run(&lab, &names, &["--solved"]),
+        Task::Build { names } => chapters::run(&lab, &names, &["--build"]),
+        Task::HandOut { folder } => chapters::hand_out(&lab, &folder),
         Task::Prepare | Task::Device | Task::Kernel { .. } => Ok(()),
     }
 }

@@ -1,9 +1,10 @@
 //! Where things live: the checkout, and the one folder `.lab` in it that holds all that is installed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 /// The checkout and its `.lab` folder.
 pub struct Lab {
@@ -24,6 +25,34 @@ impl Lab {
         self.home.join(path)
     }
 
+    /// Where kernels build: in `.lab`, or in the user's own cache where `.lab` is somebody else's or cannot be written to.
+    pub fn kernels(&self) -> Result<PathBuf> {
+        let ours = self.at("kernels");
+        match File::options().create(true).append(true).open(ours.join("0.lock")) {
+            Ok(_) => Ok(ours),
+            Err(_) => Ok(cache()?.join("kernels")),
+        }
+    }
+
+    /// Makes the folder in which kernels build. evcxr cuts the line that names a compiled cell at spaces; where there is one in
+    /// the path, the folder lies in the user's cache, and `.lab` has a link to it.
+    pub fn make_kernels(&self) -> Result<()> {
+        let ours = self.at("kernels");
+        if !has_space(&ours) || ours.canonicalize().is_ok_and(|real| !has_space(&real)) {
+            return Ok(fs::create_dir_all(&ours)?);
+        }
+        let mut hash = DefaultHasher::new();
+        self.home.hash(&mut hash);
+        let real = cache()?.join(format!("{:x}", hash.finish()));
+        if has_space(&real) {
+            bail!("kernels cannot build in a folder with a space in its path, such as {}", real.display());
+        }
+        remove(&ours)?;
+        fs::create_dir_all(&real)
+            .and_then(|()| link(&real, &ours))
+            .with_context(|| format!("making {}", real.display()))
+    }
+
     /// The folder of the learner's notebooks, in which every kernel starts.
     pub fn notebooks(&self) -> PathBuf {
         self.root.join("notebooks")
@@ -36,6 +65,17 @@ impl Lab {
     }
 }
 
+/// What a user's programs keep for themselves, our part of it.
+fn cache() -> Result<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = named.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    Ok(cache.context("no place for a kernel to build in: set HOME")?.join("pellucid"))
+}
+
+fn has_space(path: &Path) -> bool {
+    path.to_string_lossy().contains(' ')
+}
+
 /// Writes a file and the folders above it; whoever reads it meanwhile sees the old one or the new one.
 pub fn write(path: &Path, text: &str) -> Result<()> {
     let new = path.with_extension(format!("{}.new", std::process::id()));
@@ -43,6 +83,17 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
         .and_then(|()| fs::write(&new, text))
         .and_then(|()| fs::rename(&new, path))
         .with_context(|| format!("writing {}", path.display()))
+}
+
+/// Another name for a file or a folder.
+#[cfg(unix)]
+pub fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::os::unix::fs::symlink(from, to)
+}
+
+#[cfg(not(unix))]
+pub fn link(_: &Path, _: &Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// Removes a file or a folder with all that is in it; one that is not there is fine.

@@ -1,81 +1,104 @@
 //! One build folder per running kernel: two notebooks open at once must not compile into each other.
 
-use std::fs::{self, File};
-use std::path::Path;
-use std::process::Command;
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-use crate::place::{self, Lab};
-use crate::process::turn_into;
+use crate::place;
 
-/// Becomes the kernel, in the first build folder nobody uses.
-///
-/// The folder's lock goes along as the kernel's standard input, which kernels do not read: it is held exactly as long
-/// as the kernel lives, however it ends.
-pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
-    let (folder, lock) = match std::env::var("LAB_KERNEL") {
-        Ok(name) => waited_for(lab, &name)?,
-        Err(_) => first_free(lab)?,
-    };
-    let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
-    kernel.arg("--control_file").arg(connection_file).env("EVCXR_TMPDIR", lab.at(&folder)).stdin(lock);
-    turn_into(&mut kernel)
-}
-
-/// The first free folder, filled from the warm one unless it already was.
-fn first_free(lab: &Lab) -> Result<(String, File)> {
-    for number in 0..64 {
-        if let Some((folder, lock)) = claim(lab, &number.to_string())? {
-            fill(&lab.at("kernels/warm"), &lab.at(&folder))?;
+/// The first free folder and its lock, filled from the warm one unless it already was.
+pub fn first_free(warm: &Path, kernels: &Path) -> Result<(PathBuf, File)> {
+    for folder in (0..64).map(|number| kernels.join(number.to_string())) {
+        if let Some(lock) = claim(&folder)? {
+            fill(warm, &folder)?;
             return Ok((folder, lock));
         }
     }
     bail!("64 kernels are running; shut some down")
 }
 
-/// This folder and its lock, or nothing when another kernel holds it.
-fn claim(lab: &Lab, name: &str) -> Result<Option<(String, File)>> {
-    let (folder, lock) = lockable(lab, name)?;
-    Ok(lock.try_lock().is_ok().then_some((folder, lock)))
+/// The lock of this folder, or nothing when another kernel holds it.
+fn claim(folder: &Path) -> Result<Option<File>> {
+    let lock = lock_of(folder)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(Some(lock)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", folder.display())),
+    }
 }
 
-/// This very folder, if need be after a kernel that is just ending.
-fn waited_for(lab: &Lab, name: &str) -> Result<(String, File)> {
-    let (folder, lock) = lockable(lab, name)?;
+/// The lock of this very folder, if need be after a kernel that is just ending.
+pub fn waited_for(folder: &Path) -> Result<File> {
+    let lock = lock_of(folder)?;
     lock.lock()?;
-    Ok((folder, lock))
+    Ok(lock)
 }
 
-fn lockable(lab: &Lab, name: &str) -> Result<(String, File)> {
-    let folder = format!("kernels/{name}");
-    fs::create_dir_all(lab.at(&folder))?;
+fn lock_of(folder: &Path) -> Result<File> {
     let mut options = File::options();
     options.create(true).truncate(false).read(true).write(true);
-    let lock = options.open(lab.at(&format!("{folder}.lock")))?;
-    Ok((folder, lock))
+    let lock = fs::create_dir_all(folder).and_then(|()| options.open(folder.with_extension("lock")));
+    lock.with_context(|| format!("making room for a kernel in {}", folder.display()))
 }
 
-/// A copy carries the stamp of the warm folder it was made from; renaming it last makes it whole or absent.
+/// A filled folder carries the stamp of the warm one it was made from; renaming it last makes it whole or absent.
 fn fill(warm: &Path, folder: &Path) -> Result<()> {
-    let stamp = fs::read_to_string(warm.join("stamp")).unwrap_or_default();
-    if place::stamped(&folder.join("stamp"), &stamp) {
+    let stamp = || fs::read_to_string(warm.join("stamp")).context("pellucid is not compiled yet: `cargo lab prepare`");
+    let before = stamp()?;
+    if place::stamped(&folder.join("stamp"), &before) {
         return Ok(());
     }
     let part = folder.with_extension("part");
     place::remove(&part)?;
-    copy(warm, &part)?;
+    mirror(warm, &part).with_context(|| format!("filling {}: is the disk full?", folder.display()))?;
+    if stamp()? != before {
+        bail!("pellucid was compiled anew meanwhile: start the kernel again");
+    }
     place::remove(folder)?;
     Ok(fs::rename(part, folder)?)
 }
 
-/// `cp` keeps the times cargo goes by, and shares blocks where the file system can.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let flags = if cfg!(target_os = "macos") { "-ac" } else { "-a" };
-    let mut cp = Command::new("cp");
-    cp.arg(flags).args(cfg!(target_os = "linux").then_some("--reflink=auto"));
-    match cp.arg(from).arg(to).status()? {
-        status if status.success() => Ok(()),
-        status => bail!("copying {} failed ({status}): is the disk full?", from.display()),
+/// Another folder like this one, in a moment and without its hundreds of megabytes: what was compiled is linked to, and only
+/// what cargo writes in place is copied. Compilers replace a file by a new one, so that nothing is written through a link.
+fn mirror(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        match from.is_dir() {
+            true if from.ends_with("incremental") => fs::create_dir_all(to)?,
+            true => mirror(&from, &to)?,
+            false if is_compiled(&from) => link(&from, &to)?,
+            false => copy(&from, &to)?,
+        }
     }
+    Ok(())
+}
+
+/// Whether a compiler made it: a library, or the program of a build script.
+fn is_compiled(path: &Path) -> bool {
+    let of_a_script = path.ancestors().nth(2).is_some_and(|folder| folder.ends_with("build"));
+    match path.extension().and_then(|extension| extension.to_str()) {
+        Some(extension) => ["rlib", "rmeta", "so", "dylib"].contains(&extension),
+        None => of_a_script && path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("build")),
+    }
+}
+
+/// Except on Linux a cell finds its libraries only beside it; but macOS shares the blocks of a copy.
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    match cfg!(target_os = "linux") {
+        true => place::link(from, to),
+        false => fs::copy(from, to).and_then(|_| date(from, to)),
+    }
+}
+
+/// The copy is its owner's to write, whoever owns the original.
+fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::write(to, fs::read(from)?).and_then(|()| date(from, to))
+}
+
+/// Gives the copy the time of the original, which cargo goes by.
+fn date(from: &Path, to: &Path) -> std::io::Result<()> {
+    File::options().append(true).open(to)?.set_modified(fs::metadata(from)?.modified()?)
 }

@@ -1,6 +1,8 @@
 //! What Jupyter is told about the kernel.
 
+use std::env;
 use std::fs;
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
@@ -8,22 +10,29 @@ use serde_json::{Map, Value, json};
 
 use crate::device::Device;
 use crate::jupyter::FOLDERS;
+use crate::launch::CELLS_UNOPTIMISED;
 use crate::place::{self, Lab};
 
-/// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second.
-const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
+/// All that the chapters need is compiled already, but cargo would ask for newer versions, and fail where there is no network.
+/// The command `:offline 0` in a cell lets a notebook have further crates.
+const OFFLINE: &str = "[evcxr]\noffline_mode = true\n";
 
 /// Keeps the memory a cell frees for the next one, instead of giving it back and asking again.
 const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
                       glibc.malloc.trim_threshold=2147483647:\
                       glibc.malloc.top_pad=268435456";
 
+/// Where cargo and rustup live, below the home folder unless a variable says otherwise. A kernel builds with the toolchain and the
+/// crates that pellucid was compiled with, whoever starts it and from wherever.
+const TOOLCHAIN: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
+
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab, device: &Device) -> Result<()> {
-    place::write(&lab.at(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
+    place::write(&lab.at("kernels/.cargo/config.toml"), CELLS_UNOPTIMISED)?;
     place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
     place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab, device)))?;
-    for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/config"]) {
+    place::write(&lab.at("evcxr/offline/evcxr.toml"), OFFLINE)?;
+    for folder in FOLDERS.map(|(_, folder)| folder).iter().chain(&["evcxr/online"]) {
         fs::create_dir_all(lab.at(folder))?;
     }
     install_myself(lab)
@@ -52,6 +61,12 @@ fn spec(lab: &Lab, device: &Device) -> Value {
     })
 }
 
+/// One of the toolchain's folders, if it is there.
+fn toolchain(variable: &str, usual: &str) -> Option<PathBuf> {
+    let named = env::var_os(variable).map(PathBuf::from);
+    named.or_else(|| Some(env::home_dir()?.join(usual))).filter(|folder| folder.is_dir())
+}
+
 /// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
 /// by itself where one is on the path.
 fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
@@ -61,8 +76,10 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     set("RUST_LIB_BACKTRACE", "0".into());
     set("RAYON_NUM_THREADS", threads);
     set("CANDLE_NUM_THREADS", "1".into());
-    set("EVCXR_CONFIG_DIR", lab.at("evcxr/config").display().to_string());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
+    for (name, folder) in TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, toolchain(name, usual)?))) {
+        set(name, folder.display().to_string());
+    }
     for (name, value) in device.environment() {
         set(name, value);
     }

@@ -3,11 +3,11 @@
 The kernel calls a cell «ok» although it panicked or its `?` failed: both show only on stderr. So here a cell fails when
 anything but cargo's progress is on stderr, unless it is tagged `stderr-ok`. It fails too when it shows a value's fields
 instead of the value, as the kernel does without a word where a cell's last line moves a variable. A cell tagged
-`raises-exception` must fail, and with the text in its `expect`, if it has one.
+`raises-exception` must fail, and with the text in its `expect`, if it has one. An exercise must be unsolved as it ships,
+and solved by its solution.
 """
 
 import argparse
-import hashlib
 import html
 import re
 import subprocess
@@ -16,7 +16,6 @@ import time
 from pathlib import Path
 from queue import Empty
 
-import jupytext
 import nbformat
 from jupyter_client.utils import ensure_async
 from latex2mathml.converter import convert as mathml
@@ -24,51 +23,13 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionComplete, DeadKernelError
 from nbconvert import HTMLExporter
 
+from chapter import SPECS, has_verdict, is_solved, read_chapter, solve
+
 CARGO = re.compile(r"\s*(Compiling|Downloading|Downloaded|Updating|Locking|Adding|Blocking|Finished|Fresh|Checking)\b")
 THREAD = re.compile(r"(?<=') \(\d+\)(?= panicked at)")
 FIELDS = re.compile(r"[A-Z]\w* \{ ")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PROGRESS = re.compile(r"^.+: \d+ of \d+, about \d+ s left\n", re.M)
-SPECS = {
-    "kernelspec": {"name": "pellucid", "display_name": "Rust (pellucid)", "language": "rust"},
-    "language_info": {"name": "rust", "file_extension": ".rs", "mimetype": "text/rust", "pygments_lexer": "rust"},
-}
-
-
-# ---- from Markdown to a notebook ----------------------------------------------------------------------------------
-
-def read_chapter(path):
-    """A chapter's ```rust fences become cells; everything else, other languages too, stays prose."""
-    notebook = jupytext.reads(list_tags(path.read_text(encoding="utf-8")), fmt="md")
-    notebook.metadata = nbformat.from_dict(SPECS)
-    notebook.cells = [as_prose(cell) for cell in notebook.cells]
-    name_cells(notebook.cells)
-    return notebook
-
-
-def list_tags(text):
-    """```rust tags="a b"  →  ```rust tags=["a", "b"], the way jupytext wants it."""
-    def listed(match):
-        tags = ", ".join(f'"{tag}"' for tag in re.split(r"[\s,]+", match[2].strip()))
-        return f"{match[1]}tags=[{tags}]"
-    return re.sub(r'^(```rust\b.*?)tags="([^"]*)"', listed, text, flags=re.M)
-
-
-def as_prose(cell):
-    """jupytext makes cells of other languages, for magics that a Rust kernel does not have: back to a fence."""
-    other = re.match(r"%%(\w+)\n", cell.source)
-    if cell.cell_type != "code" or not other:
-        return cell
-    return nbformat.v4.new_markdown_cell(f"```{other[1]}\n{cell.source[other.end():]}\n```")
-
-
-def name_cells(cells):
-    """An id from the content, so that a new cell changes no other cell's id."""
-    seen = {}
-    for cell in cells:
-        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
 
 
 # ---- execution ----------------------------------------------------------------------------------------------------
@@ -106,6 +67,8 @@ class Kernel(NotebookClient):
 
 def execute(notebook, folder):
     """Runs the cells in order and returns whether all were well; the first failure ends it."""
+    if not any(cell.cell_type == "code" for cell in notebook.cells):
+        return True
     kernel = Kernel(notebook, folder)
     done = []
     with kernel.setup_kernel(stdout=subprocess.DEVNULL):
@@ -147,7 +110,15 @@ def failed(cell):
     lines = [line for output in outputs if is_stderr(output) for line in foreign(output.text)]
     tolerated = "stderr-ok" in cell.metadata.get("tags", []) and not any("panicked at" in line for line in lines)
     lost = ["the fields of a value are shown and not the value: does the last line move a variable?"]
-    return "\n".join(errors + ([] if tolerated else lines) + (lost if any(map(is_fields, outputs)) else []))
+    lost = lost if any(map(is_fields, outputs)) else []
+    return "\n".join(errors + ([] if tolerated else lines) + lost + (misjudged(cell) if has_verdict(cell) else []))
+
+
+def misjudged(cell):
+    """What is wrong with a verdict: as it ships an exercise is unsolved, and its solution solves it."""
+    wanted = "✓ Solved" if is_solved(cell) else "○ Not solved yet"
+    shown = [output["data"].get("text/plain", "") for output in cell.outputs if "data" in output]
+    return [] if any(text.startswith(wanted) for text in shown) else [f"the verdict should be «{wanted}»: {shown}"]
 
 
 def is_stderr(output):
@@ -255,16 +226,17 @@ def set_aside(cell, formulas):
 
 def run(path, options):
     """One chapter, from Markdown to files; returns whether it went well."""
-    targets = [options.out / f"{path.stem}.ipynb", options.out / f"{path.stem}.html"]
+    name = f"{path.stem}.solved" if options.solved else path.stem
+    targets = [options.out / f"{name}.ipynb", options.out / f"{name}.html"]
     for target in targets:
         target.unlink(missing_ok=True)
-    print(path.stem, flush=True)
-    notebook = read_chapter(path)
+    print(name, flush=True)
+    notebook = solve(read_chapter(path)) if options.solved else read_chapter(path)
     if not execute(notebook, options.notebooks):
         return False
     tidy(notebook, options.notebooks.parent)
     nbformat.write(notebook, targets[0])
-    targets[1].write_text(page(notebook, path.stem), encoding="utf-8")
+    targets[1].write_text(page(notebook, name), encoding="utf-8")
     if options.build:
         nbformat.write(notebook, options.notebooks / f"{path.stem}.ipynb")
     return True
@@ -275,6 +247,7 @@ def main():
     parser.add_argument("chapters", nargs="+", type=Path)
     parser.add_argument("--notebooks", type=Path, required=True, help="the folder kernels start in")
     parser.add_argument("--out", type=Path, required=True, help="where notebooks and pages go")
+    parser.add_argument("--solved", action="store_true", help="with every exercise solved, as OUT/NAME.solved")
     parser.add_argument("--build", action="store_true", help="write the executed notebooks to NOTEBOOKS too")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,7 @@ const STEPS: [Step; 5] = [
     },
     Step {
         what: "pellucid, compiled for the kernel",
-        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more), and the room again for every notebook that is open at once",
+        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more)",
         is_done: warm::is_warm,
         make: warm::warm,
     },
@@ -80,7 +80,7 @@ fn announce(missing: &[&Step]) {
 /// Two `cargo lab` at once would build over each other: the second waits until the file is dropped.
 fn alone(lab: &Lab) -> Result<File> {
     std::fs::create_dir_all(&lab.home).with_context(|| format!("making {}", lab.home.display()))?;
-    let file = File::create(lab.at("lock"))?;
+    let file = File::create(lab.at("lock")).with_context(|| format!("writing to {}", lab.home.display()))?;
     if file.try_lock().is_err() {
         eprintln!("another `cargo lab` is preparing this folder; waiting for it …");
         file.lock()?;

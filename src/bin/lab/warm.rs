@@ -1,5 +1,9 @@
 //! pellucid compiled for the kernel once, so that a chapter's first cell answers in seconds.
 
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
 use anyhow::{Context, Result};
 
 use crate::chapters;
@@ -18,12 +22,13 @@ pub fn is_warm(lab: &Lab, machine: &Machine) -> bool {
 
 /// Runs a chapter's first cell once. What an interrupted run has compiled is kept, unless Rust has changed since.
 pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
+    lab.make_kernels()?;
     let (folder, toolchain) = (lab.at("kernels/warm"), lab.at("kernels/warm/toolchain"));
+    place::remove(&folder.join("stamp"))?;
     if !place::stamped(&toolchain, &machine.rustc) {
         place::remove(&folder)?;
         place::write(&toolchain, &machine.rustc)?;
     }
-    place::remove(&folder.join("stamp"))?;
     register(lab, &machine.device)?;
     place::write(&folder.join("Cargo.lock"), &lab.read("Cargo.lock")?)?; // the versions the crate is tested with
     place::write(&lab.at("set_up.md"), SET_UP)?;
@@ -36,9 +41,22 @@ pub fn warm(lab: &Lab, machine: &Machine) -> Result<()> {
     place::write(&folder.join("stamp"), &recipe(lab, machine)?)
 }
 
-/// Sources are not part of the recipe: cargo sees by itself that they changed, and rebuilds only them.
+/// When sources have changed, cargo rebuilds only them; were they no part of the recipe, every kernel would do it for itself.
 fn recipe(lab: &Lab, machine: &Machine) -> Result<String> {
     let (lock, prelude) = (lab.read("Cargo.lock")?, lab.read("notebooks/prelude/Cargo.toml")?);
     let (home, rustc, toolkit) = (lab.home.display(), &machine.rustc, &machine.device.toolkit);
-    Ok(format!("{home}\n{rustc}\n{EVCXR}\n{SET_UP}\n{prelude}\n{toolkit:?}\n{lock}"))
+    let sources = ["Cargo.toml", "src", "notebooks/prelude"].map(|path| last_change(&lab.root.join(path)));
+    let sources = sources.into_iter().collect::<Result<Vec<_>>>()?.into_iter().max();
+    Ok(format!("{home}\n{rustc}\n{EVCXR}\n{SET_UP}\n{prelude}\n{toolkit:?}\n{sources:?}\n{lock}"))
+}
+
+/// When a file was last changed, or any in a folder. The lab itself is none of the kernel's business.
+fn last_change(path: &Path) -> Result<SystemTime> {
+    let mut last = fs::metadata(path)?.modified()?;
+    if path.is_dir() && !path.ends_with("src/bin") {
+        for entry in fs::read_dir(path)? {
+            last = last.max(last_change(&entry?.path())?);
+        }
+    }
+    Ok(last)
 }

@@ -13,6 +13,17 @@ use crate::model::rules::Product;
 ///
 /// Each is a(x) = x·G(x) with a gate G. Backward: x̄ = ȳ·a′(x); with the gate frozen, x̄ = ȳ·G(x)
 /// ([`Rules::activation`](crate::model::Rules::activation)).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Activation, Chain, Stage};
+/// let silu = Chain::new(vec![Stage::Activation(Activation::Silu)]).under(Rules::libragrad());
+/// let x = Tensor::new(&[[[-1.0f64, 2.0]]], &Device::Cpu)?;
+/// let f = |x: &Tensor| -> Result<Tensor> { Ok(silu.forward(x, None, &mut Clear)?.sum((1, 2))?) };
+/// let relevance = (grad_at(f, &x)? * &x)?.sum_all()?.to_scalar::<f64>()?;
+/// assert!((relevance - f(&x)?.to_vec1::<f64>()?[0]).abs() < 1e-12);    // with the gate frozen, Σ x·x̄ = Σ y
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {

@@ -28,6 +28,18 @@ use crate::{Error, Result};
 ///
 /// with the pattern frozen, V̄ = Aᵀ·ȳ alone, and q̄ = K̄ = 0 ([`Rules::attention`](crate::model::Rules::attention)); halved, ½
 /// of V̄ and of Ā, and where scores are halved too ([`Rules::score`](crate::model::Rules::score)) a quarter of q̄ and K̄.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Attention, Chain, Stage};
+/// let qkv = Tensor::new(&[[[0.0f64, 1.0, 10.0], [0.0, 5.0, 20.0]]], &Device::Cpu)?;    // two tokens: q, k, v of one channel
+/// let mixed = |attention| -> Result<Tensor> {
+///     Chain::new(vec![Stage::Attention(attention, Site::Pattern(0))]).forward(&qkv, None, &mut Clear)
+/// };
+/// assert_eq!(mixed(Attention::new(1)?)?.to_vec3::<f64>()?, [[[15.0], [15.0]]]);        // q = 0 looks everywhere alike
+/// assert_eq!(mixed(Attention::causal(1, 1)?)?.to_vec3::<f64>()?, [[[10.0], [15.0]]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Attention {
     heads: usize,
@@ -71,6 +83,17 @@ impl Attention {
     /// et al. 2018, arXiv 1803.02155; for pictures Bao et al. 2022, arXiv 2106.08254). It serves passes of t tokens without a past.
     ///
     /// Errors: another number of heads; not square.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Attention, Chain, Stage};
+    /// let each_for_itself = Tensor::new(&[[[0.0f64, -1e9], [-1e9, 0.0]]], &Device::Cpu)?;
+    /// let attention = Attention::new(1)?.biased(each_for_itself)?;
+    /// let qkv = Tensor::new(&[[[0.0f64, 1.0, 10.0], [0.0, 5.0, 20.0]]], &Device::Cpu)?;    // two tokens: q, k, v of one channel
+    /// let mixed = Chain::new(vec![Stage::Attention(attention, Site::Pattern(0))]).forward(&qkv, None, &mut Clear)?;
+    /// assert_eq!(mixed.to_vec3::<f64>()?, [[[10.0], [20.0]]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn biased(self, bias: Tensor) -> Result<Self> {
         match *bias.dims() {
             [h, t, keys] if h == self.heads && t == keys => Ok(Self { bias: Some(bias.contiguous()?), ..self }),

@@ -18,6 +18,19 @@ use crate::{Error, Result};
 /// On the CPU, in `f32` or `f64`, the whole chain is one operation: examples are shared out over the cores, each core runs
 /// its own from end to end, and only what the backward needs is kept. Where a hook wants to see inside, and on other
 /// devices, the stages run one by one.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Linear, Stage};
+/// let double = Linear::new(Tensor::new(&[[2.0f64, 0.0], [0.0, 2.0]], &Device::Cpu)?, None)?;
+/// let chain = Chain::new(vec![Stage::Residual(vec![Stage::Linear(double), Stage::At(Site::MlpOut(0))])]);
+/// let x = Tensor::new(&[[[1.0f64, 2.0]]], &Device::Cpu)?;
+/// let mut record = Record::new(&[Site::MlpOut(0)]);
+/// assert_eq!(chain.forward(&x, None, &mut record)?.to_vec3::<f64>()?, [[[3.0, 6.0]]]);
+/// assert_eq!(record.get(Site::MlpOut(0))?.to_vec3::<f64>()?, [[[2.0, 4.0]]]);
+/// assert_eq!(chain.composed(&x, None)?.to_vec3::<f64>()?, [[[3.0, 6.0]]]);    // by the slow road
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Chain {
     stages: Arc<[Stage]>,
@@ -31,11 +44,36 @@ impl Chain {
     }
 
     /// The same, and then more.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Chain, Linear, Stage};
+    /// let double = Stage::Linear(Linear::new(Tensor::new(&[[2.0f64]], &Device::Cpu)?, None)?);
+    /// let once = Chain::new(vec![double.clone()]);
+    /// let twice = once.then(vec![double]);
+    /// let x = Tensor::new(&[[[3.0f64]]], &Device::Cpu)?;
+    /// assert_eq!(twice.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[12.0]]]);
+    /// assert_eq!(twice.bytes(), 2 * once.bytes());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn then(&self, more: Vec<Stage>) -> Self {
         Self { stages: self.stages.iter().cloned().chain(more).collect(), ..*self }
     }
 
     /// The same, walked back by these rules. Its values stay the same.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Activation, Chain, Stage};
+    /// let exact = Chain::new(vec![Stage::Activation(Activation::Silu)]);
+    /// let libra = exact.under(Rules::libragrad());
+    /// let x = Tensor::new(&[[[-1.0f64, 2.0]]], &Device::Cpu)?;
+    /// let run = |chain: &Chain, x: &Tensor| chain.forward(x, None, &mut Clear);
+    /// assert_eq!(run(&libra, &x)?.to_vec3::<f64>()?, run(&exact, &x)?.to_vec3::<f64>()?);
+    /// let slope = |chain: &Chain| grad_at(|x| Ok(run(chain, x)?.sum((1, 2))?), &x);
+    /// assert_ne!(slope(&libra)?.to_vec3::<f64>()?, slope(&exact)?.to_vec3::<f64>()?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn under(&self, rules: Rules) -> Self {
         Self { rules, ..self.clone() }
     }

@@ -13,6 +13,19 @@ use crate::{Error, Result};
 ///
 /// Backward: ḡ = ȳ·u·a′(g), ū = ȳ·a(g); halved, ½ of each; frozen, ū = ȳ·a(g) alone
 /// ([`Rules::gate`](crate::model::Rules::gate), and of a's slope [`Rules::activation`](crate::model::Rules::activation)).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Activation, Chain, Gate, Stage};
+/// let gate = Chain::new(vec![Stage::Gate(Gate(Activation::Relu))]);
+/// let x = Tensor::new(&[[[2.0f64, 3.0]]], &Device::Cpu)?;                     // g = 2, u = 3, y = 6
+/// for (rules, relevance) in [(Rules::exact(), 12.0), (Rules::libragrad(), 6.0)] {
+///     let gate = gate.under(rules);
+///     let slope = grad_at(|x| Ok(gate.forward(x, None, &mut Clear)?.sum((1, 2))?), &x)?;
+///     assert_eq!((slope * &x)?.sum_all()?.to_scalar::<f64>()?, relevance);    // halved, it is counted once
+/// }
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Gate(pub Activation);
 

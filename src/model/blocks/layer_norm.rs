@@ -13,6 +13,18 @@ use crate::{Error, Result};
 ///
 /// Backward, with x̂ = (x − μ)/σ and g = γ·ȳ: x̄ = (g − mean(g) − x̂·mean(g·x̂)) / σ; with σ frozen,
 /// x̄ = (g − mean(g)) / σ ([`Rules::norm`](crate::model::Rules::norm)).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, LayerNorm, Stage};
+/// let (weight, bias) = (Tensor::new(&[1.0f64, 1.0], &Device::Cpu)?, Tensor::new(&[0.0f64, 0.0], &Device::Cpu)?);
+/// let norm = Chain::new(vec![Stage::LayerNorm(LayerNorm::new(weight, bias, 0.0)?)]).under(Rules::libragrad());
+/// let x = Tensor::new(&[[[1.0f64, 3.0]]], &Device::Cpu)?;
+/// assert_eq!(norm.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[-1.0, 1.0]]]);
+/// let first = |x: &Tensor| Ok(norm.forward(x, None, &mut Clear)?.narrow(2, 0, 1)?.sum((1, 2))?);
+/// assert_eq!((grad_at(first, &x)? * &x)?.sum_all()?.to_scalar::<f64>()?, -1.0);    // with σ frozen, Σ x·x̄ = y₀
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor,

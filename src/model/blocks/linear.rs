@@ -11,6 +11,19 @@ use crate::{Error, Result};
 /// `(n,t,c) → (n,t,d)`: y = x·Wᵀ + b, with W `(d,c)` and b `(d,)` as checkpoints store them.
 ///
 /// The weights are constants: the backward yields x̄ = ȳ·W and nothing else.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Linear, Stage};
+/// let weight = Tensor::new(&[[1.0f64, 2.0], [0.0, 1.0]], &Device::Cpu)?;
+/// let bias = Tensor::new(&[0.5f64, 0.0], &Device::Cpu)?;
+/// let chain = Chain::new(vec![Stage::Linear(Linear::new(weight, Some(bias))?)]);
+/// let x = Tensor::new(&[[[3.0f64, 4.0]]], &Device::Cpu)?;
+/// assert_eq!(chain.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[11.5, 4.0]]]);
+/// let slope = grad_at(|x| Ok(chain.forward(x, None, &mut Clear)?.sum((1, 2))?), &x)?;
+/// assert_eq!(slope.to_vec3::<f64>()?, [[[1.0, 3.0]]]);    // ȳ·W, ȳ being ones
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Linear {
     /// W, cut into matrices of some rows each: those that quantised checkpoints keep by themselves.
@@ -31,6 +44,16 @@ impl Linear {
     /// From a weight that may be quantised.
     ///
     /// Errors: other shapes.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::candle_core::quantized::{GgmlDType, QTensor};
+    /// use pellucid::model::blocks::{Linear, Weight};
+    /// let numbers = Tensor::ones((4, 32), DType::F32, &Device::Cpu)?;
+    /// let packed = Weight::Quantised(QTensor::quantize(&numbers, GgmlDType::Q8_0)?.into(), DType::F32);
+    /// assert!(Linear::of(packed, None)?.is_packed() && !Linear::new(numbers, None)?.is_packed());
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn of(weight: Weight, bias: Option<Tensor>) -> Result<Self> {
         let &[to, from] = weight.dims() else {
             return Err(Error::shape("a linear weight", "(d, c)", weight.dims()));
@@ -45,6 +68,16 @@ impl Linear {
     /// has one.
     ///
     /// Errors: no parts; inputs of different widths.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Chain, Linear, Stage};
+    /// let times = |factor: f64| Linear::new(Tensor::new(&[[factor]], &Device::Cpu)?, None);
+    /// let both = Chain::new(vec![Stage::Linear(Linear::stacked(&[times(2.0)?, times(3.0)?])?)]);
+    /// let x = Tensor::new(&[[[1.0f64]]], &Device::Cpu)?;
+    /// assert_eq!(both.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[2.0, 3.0]]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn stacked(parts: &[Linear]) -> Result<Self> {
         let from = parts.first().ok_or_else(|| Error::argument("there are no projections to stack"))?.from;
         if let Some(other) = parts.iter().find(|part| part.from != from) {
@@ -57,6 +90,16 @@ impl Linear {
     /// γ·(x·Wᵀ + b), with γ `(d,)`: a scale of every channel, as LayerScale is, is a part of the matrix.
     ///
     /// Errors: not one scale per channel.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Chain, Linear, Stage};
+    /// let linear = Linear::new(Tensor::new(&[[1.0f64, 2.0], [0.0, 1.0]], &Device::Cpu)?, None)?;
+    /// let scaled = Chain::new(vec![Stage::Linear(linear.scaled(&Tensor::new(&[10.0f64, 1.0], &Device::Cpu)?)?)]);
+    /// let x = Tensor::new(&[[[3.0f64, 4.0]]], &Device::Cpu)?;
+    /// assert_eq!(scaled.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[110.0, 4.0]]]);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn scaled(&self, scale: &Tensor) -> Result<Self> {
         if scale.dims() != [self.to] {
             return Err(Error::shape("a linear block's scale", format!("({},)", self.to), scale.dims()));

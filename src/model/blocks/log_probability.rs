@@ -12,6 +12,18 @@ use crate::{Error, Result};
 /// `(n,t,v) → (n,t,1)`: yⱼ = ln pⱼ(idⱼ) with pⱼ = softmax(xⱼ), the log-probability of one token at each place.
 ///
 /// Backward: x̄ⱼ = ȳⱼ·(onehot(idⱼ) − pⱼ).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, LogProbability, Stage};
+/// let chain = Chain::new(vec![Stage::LogProbability(LogProbability::new(&[1]))]);
+/// let logits = Tensor::new(&[[[0.0f64, 0.0, 0.0, 0.0]]], &Device::Cpu)?;
+/// let said = chain.forward(&logits, None, &mut Clear)?.flatten_all()?.to_vec1::<f64>()?;
+/// assert!((said[0] - 0.25f64.ln()).abs() < 1e-12);
+/// let slope = grad_at(|x| Ok(chain.forward(x, None, &mut Clear)?.sum((1, 2))?), &logits)?;
+/// assert!((slope.i((0, 0, 1))?.to_scalar::<f64>()? - 0.75).abs() < 1e-12);    // 1 − p
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct LogProbability {
     ids: Arc<[u32]>,

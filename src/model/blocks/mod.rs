@@ -7,6 +7,18 @@
 //!
 //! A [`Chain`] of blocks is one node of candle's graph. What it walks back is the gradient, or what [`Rules`](crate::model::Rules) put in its place:
 //! both stand side by side in each block's file.
+//!
+//! ```
+//! # use pellucid::prelude::*;
+//! use pellucid::model::blocks::{Activation, Chain, LayerNorm, Stage};
+//! let weight = Tensor::new(&[1.0f64, 2.0, 0.5], &Device::Cpu)?;
+//! let bias = Tensor::new(&[0.5f64, 0.0, -1.0], &Device::Cpu)?;
+//! let stages = vec![Stage::LayerNorm(LayerNorm::new(weight, bias, 1e-5)?), Stage::Activation(Activation::Gelu)];
+//! let chain = Chain::new(stages);
+//! let x = Tensor::new(&[[0.3f64, -0.7, 0.2]], &Device::Cpu)?;    // (t,c), one token
+//! assert!(grad_check(|x| Ok(chain.forward(x, None, &mut Clear)?.sum((1, 2))?), &x)? < 1e-7);
+//! # Ok::<(), pellucid::Error>(())
+//! ```
 
 mod activation;
 mod attention;

@@ -12,6 +12,18 @@ use crate::{Error, Result};
 ///
 /// Backward, with x̂ = x/ρ and g = γ·ȳ: x̄ = (g − x̂·mean(g·x̂)) / ρ; with ρ frozen, x̄ = g / ρ
 /// ([`Rules::norm`](crate::model::Rules::norm)).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, RmsNorm, Stage};
+/// let weight = Tensor::new(&[1.0f64, 1.0], &Device::Cpu)?;
+/// let norm = Chain::new(vec![Stage::RmsNorm(RmsNorm::new(weight, 0.0)?)]).under(Rules::libragrad());
+/// let x = Tensor::new(&[[[2.0f64, -2.0]]], &Device::Cpu)?;
+/// assert_eq!(norm.forward(&x, None, &mut Clear)?.to_vec3::<f64>()?, [[[1.0, -1.0]]]);
+/// let first = |x: &Tensor| Ok(norm.forward(x, None, &mut Clear)?.narrow(2, 0, 1)?.sum((1, 2))?);
+/// assert_eq!((grad_at(first, &x)? * &x)?.sum_all()?.to_scalar::<f64>()?, 1.0);    // with ρ frozen, Σ x·x̄ = y₀
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct RmsNorm {
     weight: Tensor,
@@ -78,6 +90,16 @@ impl Block for RmsNorm {
 
 /// `(n,t,(h+2k)·d) → (n,t,(h+2k)·d)`: every query and key head by itself through an RMS norm, values as they are, in the
 /// packed projections that [`Attention`](super::Attention) takes (Qwen3).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, HeadNorm, RmsNorm, Stage};
+/// let norm = || RmsNorm::new(Tensor::new(&[1.0f64, 1.0], &Device::Cpu)?, 0.0);
+/// let heads = Chain::new(vec![Stage::HeadNorm(HeadNorm::new(norm()?, norm()?, 1, 1)?)]);
+/// let qkv = Tensor::new(&[[[2.0f64, -2.0, 4.0, 4.0, 7.0, 9.0]]], &Device::Cpu)?;    // a query, a key, a value
+/// assert_eq!(heads.forward(&qkv, None, &mut Clear)?.to_vec3::<f64>()?, [[[1.0, -1.0, 1.0, 1.0, 7.0, 9.0]]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct HeadNorm {
     query: RmsNorm,

@@ -18,6 +18,17 @@ use crate::{Error, Result};
 ///
 /// Where tokens stand in a picture, m has several axes, and every pair goes by one of them (Wang et al. 2024,
 /// arXiv 2409.12191, §2.1: M-RoPE).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Pairing, Rope, Stage};
+/// let rope = Chain::new(vec![Stage::Rope(Rope::new(vec![1.0], Pairing::Halves, 2)?)]);
+/// let token = [1.0f64, 0.0, 1.0, 0.0, 5.0, 6.0];    // a query, a key, a value
+/// let turned = rope.forward(&Tensor::new(&[[token, token]], &Device::Cpu)?, None, &mut Clear)?.to_vec3::<f64>()?;
+/// assert_eq!(turned[0][0], token);                  // position 0 turns by nothing
+/// assert_eq!(turned[0][1], [1f64.cos(), 1f64.sin(), 1f64.cos(), 1f64.sin(), 5.0, 6.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Rope {
     frequencies: Vec<f64>,
@@ -40,6 +51,19 @@ struct Stretch {
 }
 
 /// Which channels of a head make a pair.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Pairing, Rope, Stage};
+/// let x = Tensor::new(&[[[1.0f64, 2.0, 3.0, 4.0]]], &Device::Cpu)?;    // a head of two pairs
+/// let half_a_turn = |pairing| -> Result<Vec<f64>> {
+///     let rope = Rope::new(vec![std::f64::consts::PI, 0.0], pairing, 1)?.at(vec![[1; 3]]);
+///     Ok(Chain::new(vec![Stage::Rope(rope)]).forward(&x, None, &mut Clear)?.round()?.flatten_all()?.to_vec1()?)
+/// };
+/// assert_eq!(half_a_turn(Pairing::Halves)?, [-1.0, 2.0, -3.0, 4.0]);
+/// assert_eq!(half_a_turn(Pairing::Neighbours)?, [-1.0, -2.0, 3.0, 4.0]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pairing {
@@ -66,6 +90,18 @@ impl Rope {
     /// Each pair by an axis of its own, `(d/2,)`: 0, 1 or 2.
     ///
     /// Errors: not one axis for each pair; another axis.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Chain, Pairing, Rope, Stage};
+    /// let half_a_turn = std::f64::consts::PI;
+    /// let rope = Rope::new(vec![half_a_turn, half_a_turn], Pairing::Neighbours, 1)?.along(vec![0, 1])?;
+    /// let rope = Chain::new(vec![Stage::Rope(rope.at(vec![[1, 0, 0]]))]);    // row 1, column 0
+    /// let x = Tensor::new(&[[[1.0f64, 2.0, 3.0, 4.0]]], &Device::Cpu)?;
+    /// let turned = rope.forward(&x, None, &mut Clear)?.round()?;
+    /// assert_eq!(turned.to_vec3::<f64>()?, [[[-1.0, -2.0, 3.0, 4.0]]]);      // the second pair goes by columns
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn along(self, axes: Vec<usize>) -> Result<Self> {
         match axes.len() == self.frequencies.len() && axes.iter().all(|&axis| axis < 3) {
             true => Ok(Self { axes, ..self }),
@@ -101,7 +137,20 @@ impl Rope {
 
     /// Beyond a context of so many tokens, lower frequencies and longer queries (the first `queries` heads), as Qwen has them:
     /// dynamic NTK, θᵢ·α^(−2i/(d−2)) with α = 2^⌈log₂(t/context) + 1⌉ − 1, and log-n attention, q·ln n/ln context at the nth
-    /// token (Bai et al. 2023, arXiv 2309.16609, §2.3.2).
+    /// token (Bai et al. 2023, arXiv 2309.16609, §2.5).
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// use pellucid::model::blocks::{Chain, Pairing, Rope, Stage};
+    /// let rope = Rope::new(vec![1.0, 0.1], Pairing::Halves, 1)?;
+    /// let turned = |rope: Rope, tokens: usize| -> Result<Vec<f64>> {
+    ///     let x = Tensor::ones((1, tokens, 4), DType::F64, &Device::Cpu)?;
+    ///     Ok(Chain::new(vec![Stage::Rope(rope)]).forward(&x, None, &mut Clear)?.flatten_all()?.to_vec1()?)
+    /// };
+    /// assert_eq!(turned(rope.clone().stretching(8, 1), 8)?, turned(rope.clone(), 8)?);    // within the context
+    /// assert_ne!(turned(rope.clone().stretching(8, 1), 9)?, turned(rope, 9)?);
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn stretching(self, context: usize, queries: usize) -> Self {
         Self { stretch: Some(Stretch { context, queries }), ..self }
     }

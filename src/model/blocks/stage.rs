@@ -22,6 +22,17 @@ pub type Position = [u32; 3];
 
 /// What a chain must know of its tokens besides their numbers. By default they stand in a row, and see each other and nothing
 /// before.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Attention, Chain, Setting, Stage};
+/// let chain = Chain::new(vec![Stage::Attention(Attention::new(1)?.in_windows(), Site::Pattern(0))]);
+/// let qkv = Tensor::new(&[[[0.0f64, 1.0, 10.0], [0.0, 5.0, 20.0]]], &Device::Cpu)?;    // two tokens: q, k, v of one channel
+/// let alone = Setting { windows: Some([1, 1].into()), ..Setting::default() };
+/// assert_eq!(chain.forward_in(&qkv, alone, &mut Clear)?.to_vec3::<f64>()?, [[[10.0], [20.0]]]);
+/// assert_eq!(chain.forward_in(&qkv, Setting::default(), &mut Clear)?.to_vec3::<f64>()?, [[[15.0], [15.0]]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Setting {
     /// Which tokens may be attended to; all of them if `None`.
@@ -174,6 +185,19 @@ pub(crate) trait Block {
 }
 
 /// One element of a [`Chain`](super::Chain).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Linear, Stage};
+/// let mean = Linear::new(Tensor::new(&[[0.5f64, 0.5], [0.5, 0.5]], &Device::Cpu)?, None)?;
+/// let over = |stage| -> Result<Vec<Vec<f64>>> {
+///     let x = Tensor::new(&[[[1.0f64, 10.0], [3.0, 20.0]]], &Device::Cpu)?;
+///     Ok(Chain::new(vec![stage]).forward(&x, None, &mut Clear)?.squeeze(0)?.to_vec2()?)
+/// };
+/// assert_eq!(over(Stage::Linear(mean.clone()))?, [[5.5, 5.5], [11.5, 11.5]]);    // over channels
+/// assert_eq!(over(Stage::Transposed(vec![Stage::Linear(mean)]))?, [[2.0, 15.0], [2.0, 15.0]]);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub enum Stage {
     /// y = x·Wᵀ + b.

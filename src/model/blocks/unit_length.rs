@@ -12,6 +12,19 @@ use crate::model::rules::Product;
 ///
 /// Backward: x̄ = (ȳ − y·⟨y,ȳ⟩) / ‖x‖, of which no part lies along x, so that ⟨x,x̄⟩ = 0; with ‖x‖ frozen, x̄ = ȳ / ‖x‖
 /// ([`Rules::length`](crate::model::Rules::length)).
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::model::blocks::{Chain, Stage, UnitLength};
+/// let chain = Chain::new(vec![Stage::UnitLength(UnitLength)]);
+/// let x = Tensor::new(&[[[3.0f64, 4.0]]], &Device::Cpu)?;
+/// let y = chain.forward(&x, None, &mut Clear)?;
+/// assert!((y.sqr()?.sum_all()?.to_scalar::<f64>()? - 1.0).abs() < 1e-12);
+/// let first = |x: &Tensor| Ok(chain.forward(x, None, &mut Clear)?.narrow(2, 0, 1)?.sum((1, 2))?);
+/// let along = (grad_at(first, &x)? * &x)?.sum_all()?.to_scalar::<f64>()?;
+/// assert!(along.abs() < 1e-12);    // a longer x is the same y
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct UnitLength;
 

@@ -14,6 +14,17 @@ use super::stage::{View, view};
 ///
 /// A quantised one keeps its size in memory. Where it is needed, in a forward or a backward, it is unpacked, used and
 /// dropped, so that at any time only one matrix is there in full; the gradient is that of the unpacked numbers, exactly.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// use pellucid::candle_core::quantized::{GgmlDType, QTensor};
+/// use pellucid::model::blocks::Weight;
+/// let numbers = Tensor::ones((4, 32), DType::F32, &Device::Cpu)?;
+/// let packed = Weight::Quantised(QTensor::quantize(&numbers, GgmlDType::Q8_0)?.into(), DType::F32);
+/// assert!(packed.is_packed() && packed.bytes() * 3 < Weight::Dense(numbers.clone()).bytes());
+/// assert!((packed.dense()? - numbers)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-3);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone)]
 pub enum Weight {
     /// Numbers of the model's precision.

@@ -13,6 +13,16 @@ use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// How the next token is chosen.
+///
+/// ```
+/// # use pellucid::prelude::*;
+/// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+/// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
+/// let says = |sampling: Sampling| -> Result<String> { Ok(llm.generate(&prompt, &sampling)?.text().to_string()) };
+/// assert_eq!(says(Sampling::random(8, 1.0, 3))?, says(Sampling::random(8, 1.0, 3))?);    // same seed, same text
+/// assert_eq!(says(Sampling::random(8, 1.0, 3).top_p(1e-9))?, says(Sampling::greedy(8))?);
+/// # Ok::<(), pellucid::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampling {
     /// So many tokens at most.
@@ -81,6 +91,16 @@ impl CausalLm {
     ///
     /// Errors: no tokens asked for; a prompt that fills the context; the model ends the text at once; logits that are not
     /// finite.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
+    /// let prompt = llm.chat(&[Message::user(
+    ///     "Context: Sarah drives a brown bus. The lamp is in the bedroom.\n\nQuestion: Where is the lamp?",
+    /// )])?;
+    /// assert_eq!(llm.generate(&prompt, &Sampling::greedy(16))?.text().trim(), "The lamp is in the bedroom.");
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
     pub fn generate(&self, prompt: &Text, sampling: &Sampling) -> Result<Continuation> {
         self.write_on(Past::default(), self.embed(prompt)?.unsqueeze(0)?, prompt, sampling)
     }

@@ -1,0 +1,77 @@
+//! Becoming a kernel, with what it needs around it, whoever starts it: JupyterLab, an editor, a hub.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::place::{self, Lab};
+use crate::pool;
+use crate::process::turn_into;
+
+/// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second. Cargo looks for it above
+/// the folder that it builds in.
+pub const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
+
+/// Becomes the kernel, in the first build folder nobody uses; the one that `LAB_KERNEL=warm` asks for may download crates.
+///
+/// The folder's lock goes along as the kernel's standard input, which kernels do not read: it is held exactly as long
+/// as the kernel lives, however it ends.
+pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
+    let warm = lab.at("kernels/warm");
+    let (settings, folder, lock) = match env::var("LAB_KERNEL").as_deref() {
+        Ok("warm") => ("evcxr/online", warm.clone(), pool::waited_for(&warm)?),
+        _ => {
+            let kernels = lab.kernels()?;
+            place::write(&kernels.join(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
+            let (folder, lock) = pool::first_free(&warm, &kernels)?;
+            ("evcxr/offline", folder, lock)
+        }
+    };
+    let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
+    kernel.arg("--control_file").arg(connection_file).stdin(lock);
+    forget_the_run(&mut kernel);
+    find_programs(&mut kernel, &folder)?;
+    turn_into(kernel.env("EVCXR_CONFIG_DIR", lab.at(settings)).env("EVCXR_TMPDIR", folder))
+}
+
+/// Without the variables that `cargo run` has set for what it runs: a kernel that inherits them finds that crates were built
+/// under others, and builds them anew.
+fn forget_the_run(kernel: &mut Command) {
+    let of_a_run = |variable: &OsString| {
+        let variable = variable.to_string_lossy();
+        ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_"].iter().any(|prefix| variable.starts_with(prefix))
+    };
+    for variable in env::vars_os().map(|(variable, _)| variable).filter(of_a_run) {
+        kernel.env_remove(variable);
+    }
+}
+
+/// What a desktop or a hub starts often knows nothing of cargo, and a cell nothing of libraries that it reaches by a link.
+fn find_programs(kernel: &mut Command, folder: &Path) -> Result<()> {
+    let path = with("PATH", env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin")))?;
+    if cfg!(target_os = "linux") {
+        kernel.env("LD_LIBRARY_PATH", with("LD_LIBRARY_PATH", libraries(folder, &path))?);
+    }
+    kernel.env("PATH", path);
+    Ok(())
+}
+
+/// A variable that lists folders, with more of them ahead. (An empty one would stand for the notebook's own folder.)
+fn with(variable: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+    let usual = env::var_os(variable).unwrap_or_default();
+    let folders = more.into_iter().chain(env::split_paths(&usual));
+    Ok(env::join_paths(folders.filter(|folder| !folder.as_os_str().is_empty()))?)
+}
+
+/// Where the libraries are that cells are linked against: those built in the folder, for each kind of machine, and Rust's own.
+fn libraries(folder: &Path, path: &OsStr) -> Vec<PathBuf> {
+    let targets = fs::read_dir(folder.join("target")).into_iter().flatten().flatten();
+    let built = targets.map(|target| target.path().join("debug/deps")).filter(|folder| folder.is_dir());
+    let rust = Command::new("rustc").args(["--print", "target-libdir"]).env("PATH", path).output();
+    let rust = rust.map(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()));
+    built.chain(rust).collect()
+}
