@@ -2,11 +2,15 @@
 //!
 //! `cargo lab prepare` makes the kernel. Without one these tests are skipped, loudly; with `PELLUCID_KERNEL=1` they fail.
 
+#[path = "common/notebook.rs"]
+mod notebook;
+
 use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
+use notebook::text;
 use serde_json::Value;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
@@ -14,25 +18,19 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// One tensor per cell, and the gradients are right: candle is loaded once for all cells.
 #[test]
 fn gradients_are_right_across_cells() {
-    if kernel_is_ready("gradients across cells") {
-        lab(&["run", "tests/notebooks/gradients_across_cells.md"]);
-    }
+    execute("gradients_across_cells");
 }
 
 /// Without the facade crate the guard speaks up in the second cell.
 #[test]
 fn static_linking_is_refused() {
-    if kernel_is_ready("static linking") {
-        lab(&["run", "tests/notebooks/static_linking.md"]);
-    }
+    execute("static_linking");
 }
 
 /// A typo, a failed `?` and a panic cost what the chapters say they cost, and no more.
 #[test]
 fn rough_use_costs_no_more_than_the_cell() {
-    if kernel_is_ready("rough use") {
-        lab(&["run", "tests/notebooks/rough_use.md"]);
-    }
+    execute("rough_use");
 }
 
 /// Kernels that start together do not build into each other, and one that was stopped in an endless cell goes on.
@@ -93,10 +91,9 @@ fn code(cells: &[Value]) -> Vec<String> {
     cells.iter().filter(|cell| cell["cell_type"] == "code").map(text).collect()
 }
 
-fn text(cell: &Value) -> String {
-    match &cell["source"] {
-        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
-        source => source.as_str().unwrap_or_default().to_owned(),
+fn execute(chapter: &str) {
+    if kernel_is_ready(chapter) {
+        lab(&["run", &format!("tests/notebooks/{chapter}.md")]);
     }
 }
 

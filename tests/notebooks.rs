@@ -1,8 +1,12 @@
 //! The notebooks a learner opens are the chapters that were written: same cells, executed.
 
+#[path = "common/notebook.rs"]
+mod notebook;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use notebook::text;
 use serde_json::Value;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -41,13 +45,6 @@ fn went_well(cell: &Value) {
     assert!(!outputs.contains("\"output_type\":\"error\""), "a cell failed: {code}");
     let exercise = code.lines().any(|line| line.starts_with("check::"));
     assert!(!exercise || outputs.contains("○ Not solved yet"), "an exercise ships solved: {code}");
-}
-
-fn text(cell: &Value) -> String {
-    match &cell["source"] {
-        Value::Array(lines) => lines.iter().filter_map(Value::as_str).collect(),
-        source => source.as_str().unwrap_or_default().to_owned(),
-    }
 }
 
 /// The chapters and pages, in order.

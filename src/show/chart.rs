@@ -1,6 +1,6 @@
 //! Curves, points and bars, before they are drawn.
 
-use super::columns::MANY;
+use super::columns::first;
 use super::labels::{headline, names};
 use super::law::law;
 use crate::attribution::Attribution;
@@ -129,8 +129,7 @@ impl Chart {
     /// The bars that are drawn, which are the first 200, and how many are left out.
     pub(super) fn bars_drawn(&self) -> (&[(String, f64)], Option<String>) {
         let Data::Bars(bars) = &self.data else { return (&[], None) };
-        let more = bars.len().saturating_sub(MANY);
-        (&bars[..bars.len() - more], (more > 0).then(|| format!("… and {more} more")))
+        first(bars)
     }
 
     /// The points that can be drawn.

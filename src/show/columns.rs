@@ -18,9 +18,20 @@ pub(super) enum Edge {
     Right,
 }
 
+/// The first of many things, and how many are left out.
+pub(super) fn first<T>(things: &[T]) -> (&[T], Option<String>) {
+    let more = things.len().saturating_sub(MANY);
+    (&things[..things.len() - more], (more > 0).then(|| format!("… and {more} more")))
+}
+
+/// How many of some things stand side by side where `most` fit, in lines of about the same length.
+pub(super) fn across(things: usize, most: usize) -> usize {
+    things.div_ceil(things.div_ceil(most).max(1)).max(1)
+}
+
 /// Columns of which `most` fit side by side, and the others go on below, in ranges of about the same length.
 pub(super) fn panels(columns: usize, most: usize) -> Vec<Range<usize>> {
-    let across = columns.div_ceil(columns.div_ceil(most).max(1)).max(1);
+    let across = across(columns, most);
     (0..columns.max(1)).step_by(across).map(|from| from..(from + across).min(columns)).collect()
 }
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use maud::{Markup, html};
 
 use super::card::{DIM, ROW, TABLE, card};
-use super::columns::{Edge, LONG, MANY, PAGE, lines, panels};
-use super::labels::{names, shortened};
+use super::columns::{Edge, LONG, PAGE, first, lines, panels};
+use super::labels::{largest, names, shortened};
 use super::law::laws;
 use super::strip::ink;
 use super::{Show, beside};
@@ -70,7 +70,7 @@ impl Comparison {
             )));
         }
         let columns: Vec<_> = columns.iter().map(|(name, a)| (name.to_string(), (*a).clone())).collect();
-        let scales = columns.iter().map(|(_, attribution)| scale(attribution)).collect();
+        let scales = columns.iter().map(|(_, attribution)| largest(attribution, &attribution.scores)).collect();
         Ok(Self { rows: aligned(&columns), scales, columns })
     }
 
@@ -107,12 +107,6 @@ fn aligned(columns: &[(String, Attribution)]) -> Vec<Row> {
     rows
 }
 
-/// The largest |score| of a column that is not a special token's.
-fn scale(attribution: &Attribution) -> f64 {
-    let plain = attribution.scores.iter().enumerate().filter(|(i, _)| !attribution.is_special(*i));
-    plain.map(|(_, score)| score.abs()).fold(f64::MIN_POSITIVE, f64::max)
-}
-
 /// What is explained, if it is one thing.
 fn target(columns: &[(String, Attribution)]) -> Option<&str> {
     let (_, first) = columns.first()?;
@@ -128,8 +122,7 @@ fn cell(score: f64, scale: f64, dimmed: bool) -> Markup {
 impl Comparison {
     /// The rows that are shown, and how many are not.
     fn shown(&self) -> (&[Row], Option<String>) {
-        let more = self.rows.len().saturating_sub(MANY);
-        (&self.rows[..self.rows.len() - more], (more > 0).then(|| format!("… and {more} more")))
+        first(&self.rows)
     }
 
     fn laws(&self) -> Vec<String> {

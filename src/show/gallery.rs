@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::Show;
 use super::card::card;
+use super::columns::across;
 use super::labels::{line, shortened};
 use super::law::{grouped, laws, listed};
 use super::legend::{bar_across, unsigned};
@@ -150,7 +151,7 @@ impl Gallery {
         const FIT: usize = 6;
         match &self.grid {
             Some((_, columns)) => columns.len(),
-            None => self.panels.len().div_ceil(self.panels.len().div_ceil(FIT).max(1)).max(1),
+            None => across(self.panels.len(), FIT),
         }
     }
 

@@ -11,6 +11,12 @@ pub(super) fn names(attribution: &Attribution) -> Vec<String> {
     (0..attribution.scores.len()).map(|i| label(&attribution.features.name(i))).collect()
 }
 
+/// The largest of some |scores| over the features, special tokens left out: what has full colour.
+pub(super) fn largest(attribution: &Attribution, scores: &[f64]) -> f64 {
+    let plain = scores.iter().enumerate().filter(|(i, _)| !attribution.is_special(*i));
+    plain.map(|(_, score)| score.abs()).fold(f64::MIN_POSITIVE, f64::max)
+}
+
 /// The features of largest |score|, in words: what a picture of them shows first.
 pub(super) fn strongest(attribution: &Attribution) -> String {
     let top = attribution.top(3).into_iter().map(|(name, score)| format!("{} {}", label(&name), signed(score)));

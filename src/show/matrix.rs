@@ -8,7 +8,7 @@ use super::Show;
 use super::card::{DIM, card, title};
 use super::columns::{Edge, lines, panels};
 use super::grid::Grid;
-use super::labels::{headline, label, names, shortened, strongest};
+use super::labels::{headline, label, largest, names, shortened, strongest};
 use super::law::law;
 use super::legend::unsigned;
 use super::palette::{diverging, text_on};
@@ -50,18 +50,12 @@ impl Matrix {
 
     /// The outputs and their sum, each with its name, its scores and its scale.
     fn rows(&self) -> Vec<Row<'_>> {
-        let outputs = &self.attribution.outputs;
-        let scale = outputs.iter().map(|output| self.largest(&output.scores)).fold(f64::MIN_POSITIVE, f64::max);
+        let (a, outputs) = (&self.attribution, &self.attribution.outputs);
+        let scale = outputs.iter().map(|output| largest(a, &output.scores)).fold(f64::MIN_POSITIVE, f64::max);
         let row = |(name, scores, scale)| Row { name, scores, scale };
-        let sum = ("all".into(), self.attribution.scores.as_slice(), self.largest(&self.attribution.scores));
+        let sum = ("all".into(), a.scores.as_slice(), largest(a, &a.scores));
         let outputs = outputs.iter().map(|output| (label(&output.name), output.scores.as_slice(), scale));
         outputs.chain([sum]).map(row).collect()
-    }
-
-    /// The largest |score| among columns that are not special.
-    fn largest(&self, scores: &[f64]) -> f64 {
-        let plain = scores.iter().enumerate().filter(|(i, _)| !self.attribution.is_special(*i));
-        plain.map(|(_, score)| score.abs()).fold(f64::MIN_POSITIVE, f64::max)
     }
 
     /// A cell's share of its scale; 0 in special columns, which have no colour.

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::blocks::bars;
 use super::card::{DIM, card, title};
-use super::columns::{Edge, LONG, MANY, lines};
+use super::columns::{Edge, LONG, first, lines};
 use super::labels::{headline, label, names, shortened};
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
@@ -138,17 +138,16 @@ impl Show for HeatStrip {
     fn text(&self) -> String {
         let a = &self.attribution;
         let scale = a.scores.iter().map(|score| score.abs()).fold(self.scale(), f64::max);
-        let shown = &a.scores[..a.scores.len().min(MANY)];
+        let (shown, more) = first(&a.scores);
         let places = if self.spans() { LONG } else { 24 };
-        let names = names(a).iter().take(MANY).map(|name| shortened(name, places)).collect();
+        let names = names(a).iter().take(shown.len()).map(|name| shortened(name, places)).collect();
         let numbers = shown.iter().map(|score| beside(*score, scale)).collect();
         let shares: Vec<f64> = shown.iter().map(|score| score / scale).collect();
         let columns = match self.spans() {
             true => [(Edge::Right, numbers), (Edge::Left, bars(&shares)), (Edge::Left, names)],
             false => [(Edge::Right, names), (Edge::Right, numbers), (Edge::Left, bars(&shares))],
         };
-        let more = a.scores.len() - shown.len();
-        let more = if more > 0 { format!("… and {more} more\n") } else { String::new() };
+        let more = more.map_or(String::new(), |more| format!("{more}\n"));
         format!("{}\n{}{more}{}", headline(a), lines(&columns), law(a))
     }
 }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::blocks;
 use super::card::{DIM, ROW, TABLE, card, title};
 use super::columns::{Edge, LONG, MANY, lines};
-use super::labels::{headline, names, shortened};
+use super::labels::{headline, largest, names, shortened};
 use super::law::law;
 use super::small_bars::{Bars, bar_and_text};
 use super::{Show, beside, signed};
@@ -92,10 +92,8 @@ impl ScoreTable {
         self.interval(index).map(|(low, high)| format!("{}\u{a0}to {}", beside(low, scale), beside(high, scale)))
     }
 
-    /// The largest |score| of a row that is not special.
     fn scale(&self) -> f64 {
-        let plain = self.order.iter().filter(|&&i| !self.attribution.is_special(i));
-        plain.map(|&i| self.attribution.scores[i].abs()).fold(f64::MIN_POSITIVE, f64::max)
+        largest(&self.attribution, &self.attribution.scores)
     }
 
     /// Where the bars' axis begins and ends: at 0, or at the farthest that a row which is not special reaches.

@@ -8,29 +8,26 @@ use std::process::Command;
 
 use anyhow::Result;
 
+use crate::machine::said;
 use crate::place::{self, Lab};
 use crate::pool;
 use crate::process::turn_into;
 
 /// Compiles cells unoptimised and everything they call optimised: a cell then takes half a second. Cargo looks for it above
 /// the folder that it builds in.
-pub const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
+const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
 
 /// Becomes the kernel, in the first build folder nobody uses; the one that `LAB_KERNEL=warm` asks for may download crates.
 ///
 /// The folder's lock goes along as the kernel's standard input, which kernels do not read: it is held exactly as long
 /// as the kernel lives, however it ends.
 pub fn become_kernel(lab: &Lab, connection_file: &Path) -> Result<()> {
-    let warm = lab.at("kernels/warm");
-    let (settings, folder, lock) = match env::var("LAB_KERNEL").as_deref() {
-        Ok("warm") => ("evcxr/online", warm.clone(), pool::waited_for(&warm)?),
-        _ => {
-            let kernels = lab.kernels()?;
-            place::write(&kernels.join(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
-            let (folder, lock) = pool::first_free(&warm, &kernels)?;
-            ("evcxr/offline", folder, lock)
-        }
+    let (warm, kernels) = (lab.at("kernels/warm"), lab.kernels()?);
+    let (settings, (folder, lock)) = match env::var("LAB_KERNEL").as_deref() {
+        Ok("warm") => ("evcxr/online", pool::waited_for(&warm)?),
+        _ => ("evcxr/offline", pool::first_free(&warm, &kernels)?),
     };
+    place::write(&kernels.join(".cargo/config.toml"), CELLS_UNOPTIMISED)?;
     let mut kernel = Command::new(lab.at("evcxr/bin/evcxr_jupyter"));
     kernel.arg("--control_file").arg(connection_file).stdin(lock);
     forget_the_run(&mut kernel);
@@ -71,7 +68,6 @@ fn with(variable: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsStr
 fn libraries(folder: &Path, path: &OsStr) -> Vec<PathBuf> {
     let targets = fs::read_dir(folder.join("target")).into_iter().flatten().flatten();
     let built = targets.map(|target| target.path().join("debug/deps")).filter(|folder| folder.is_dir());
-    let rust = Command::new("rustc").args(["--print", "target-libdir"]).env("PATH", path).output();
-    let rust = rust.map(|said| PathBuf::from(String::from_utf8_lossy(&said.stdout).trim()));
-    built.chain(rust).collect()
+    let rust = said(Command::new("rustc").args(["--print", "target-libdir"]).env("PATH", path));
+    built.chain(rust.map(PathBuf::from)).collect()
 }

@@ -63,7 +63,12 @@ fn version(text: &str) -> Option<(u32, u32)> {
 
 /// What a program prints, if it is there and ends well.
 pub fn output(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).stderr(Stdio::null()).output().ok()?;
+    said(Command::new(program).args(arguments))
+}
+
+/// What a command prints, if its program is there and ends well.
+pub fn said(command: &mut Command) -> Option<String> {
+    let output = command.stderr(Stdio::null()).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     output.status.success().then_some(text)
 }

@@ -1,5 +1,6 @@
 //! Where things live: the checkout, and the one folder `.lab` in it that holds all that is installed.
 
+use std::env;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -65,11 +66,15 @@ impl Lab {
     }
 }
 
+/// The folder that a variable names, or else the usual one below the user's home.
+pub fn named(variable: &str, usual: &str) -> Option<PathBuf> {
+    env::var_os(variable).map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(usual)))
+}
+
 /// What a user's programs keep for themselves, our part of it.
 fn cache() -> Result<PathBuf> {
-    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let cache = named.or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    Ok(cache.context("no place for a kernel to build in: set HOME")?.join("pellucid"))
+    let cache = named("XDG_CACHE_HOME", ".cache").context("no place for a kernel to build in: set HOME")?;
+    Ok(cache.join("pellucid"))
 }
 
 fn has_space(path: &Path) -> bool {

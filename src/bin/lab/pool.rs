@@ -28,11 +28,11 @@ fn claim(folder: &Path) -> Result<Option<File>> {
     }
 }
 
-/// The lock of this very folder, if need be after a kernel that is just ending.
-pub fn waited_for(folder: &Path) -> Result<File> {
+/// This very folder and its lock, if need be after a kernel that is just ending.
+pub fn waited_for(folder: &Path) -> Result<(PathBuf, File)> {
     let lock = lock_of(folder)?;
     lock.lock()?;
-    Ok(lock)
+    Ok((folder.to_owned(), lock))
 }
 
 fn lock_of(folder: &Path) -> Result<File> {

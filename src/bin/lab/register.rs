@@ -1,8 +1,6 @@
 //! What Jupyter is told about the kernel.
 
-use std::env;
 use std::fs;
-use std::path::PathBuf;
 use std::thread::available_parallelism;
 
 use anyhow::{Context, Result};
@@ -10,7 +8,6 @@ use serde_json::{Map, Value, json};
 
 use crate::device::Device;
 use crate::jupyter::FOLDERS;
-use crate::launch::CELLS_UNOPTIMISED;
 use crate::place::{self, Lab};
 
 /// All that the chapters need is compiled already, but cargo would ask for newer versions, and fail where there is no network.
@@ -28,7 +25,6 @@ const TOOLCHAIN: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", 
 
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab, device: &Device) -> Result<()> {
-    place::write(&lab.at("kernels/.cargo/config.toml"), CELLS_UNOPTIMISED)?;
     place::write(&lab.at("python/share/jupyter/lab/settings/overrides.json"), &quiet().to_string())?;
     place::write(&lab.at("python/share/jupyter/kernels/pellucid/kernel.json"), &format!("{:#}\n", spec(lab, device)))?;
     place::write(&lab.at("evcxr/offline/evcxr.toml"), OFFLINE)?;
@@ -61,12 +57,6 @@ fn spec(lab: &Lab, device: &Device) -> Value {
     })
 }
 
-/// One of the toolchain's folders, if it is there.
-fn toolchain(variable: &str, usual: &str) -> Option<PathBuf> {
-    let named = env::var_os(variable).map(PathBuf::from);
-    named.or_else(|| Some(env::home_dir()?.join(usual))).filter(|folder| folder.is_dir())
-}
-
 /// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
 /// by itself where one is on the path.
 fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
@@ -77,7 +67,8 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     set("RAYON_NUM_THREADS", threads);
     set("CANDLE_NUM_THREADS", "1".into());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
-    for (name, folder) in TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, toolchain(name, usual)?))) {
+    let toolchain = TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, place::named(name, usual)?)));
+    for (name, folder) in toolchain.filter(|(_, folder)| folder.is_dir()) {
         set(name, folder.display().to_string());
     }
     for (name, value) in device.environment() {
