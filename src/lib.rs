@@ -52,6 +52,7 @@ mod attention_flow;
 mod attention_gradients;
 mod attribution;
 pub mod baseline;
+mod batches;
 mod bootstrap;
 mod causal_rollout;
 pub mod check;
