@@ -409,8 +409,8 @@ pub fn occlusion(
 ///
 /// Errors: fewer than two draws; a negative σ; f's output is not one finite number per row.
 ///
-/// **When it misleads**: the same noise is small for a long embedding and large for a short one, and most of what it reaches is no
-/// word's; a row on which f rests but is flat scores 0.
+/// **When it misleads**: the same noise is small for a long embedding and large for a short one, and most of what it reaches is
+/// no word's; a row on which f rests but is flat scores 0.
 ///
 /// ```
 /// # use pellucid::prelude::*;

@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// Errors: lists of different lengths, or of fewer than two numbers; a list whose numbers are all the same, which ranks
 /// nothing; anything that is not finite.
 ///
-/// **When it misleads**: every feature counts alike, so two explanations that agree on the few that matter and not on the many that
-/// do not are said to disagree.
+/// **When it misleads**: every feature counts alike, so two explanations that agree on the few that matter and not on the many
+/// that do not are said to disagree.
 ///
 /// ```
 /// # use pellucid::rank_correlation;

@@ -203,8 +203,8 @@ pub struct Completeness {
     pub promised: f64,
     /// Σ scores, and what belongs to no feature.
     pub got: f64,
-    /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that, and that
-    /// of a [`span`](Attribution::span) of outputs, if smaller than its rounding floor, as the floor.
+    /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that, and
+    /// that of a [`span`](Attribution::span) of outputs, if smaller than its rounding floor, as the floor.
     pub relative_gap: f64,
     /// What rounding alone may contribute: ε·√n·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic and n
     /// the number of steps. A gap of this size says nothing about the steps.
@@ -574,8 +574,8 @@ impl Attribution {
         Ok(by_token.aggregated(Features::Patches { rows, columns }, of_picture).only("the picture"))
     }
 
-    /// `(t,)` elements → patches of the picture: scores of a vision model's tokens, without the class token and others in front, and
-    /// without the law of the whole if any are left out; or `(count,)`, one score for each patch.
+    /// `(t,)` elements → patches of the picture: scores of a vision model's tokens, without the class token and others in
+    /// front, and without the law of the whole if any are left out; or `(count,)`, one score for each patch.
     ///
     /// Errors: not one score per token or per patch.
     ///
@@ -845,8 +845,8 @@ impl Attribution {
         order
     }
 
-    /// The k features that support the target most, the first of them the most: those of the largest scores above 0, special tokens
-    /// included.
+    /// The k features that support the target most, the first of them the most: those of the largest scores above 0, special
+    /// tokens included.
     ///
     /// ```
     /// # use pellucid::prelude::*;

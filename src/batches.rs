@@ -5,8 +5,8 @@ use std::ops::Range;
 use crate::progress::Progress;
 use crate::{Error, Result};
 
-/// `ask` over `0..count`, `batch` at a time; half as many from where memory does not suffice, with a line that says so. What it asked
-/// for in vain it is asked again, so it must keep nothing of that.
+/// `ask` over `0..count`, `batch` at a time; half as many from where memory does not suffice, with a line that says so. What it
+/// asked for in vain it is asked again, so it must keep nothing of that.
 pub(crate) fn in_batches(
     what: &str,
     count: usize,

@@ -216,8 +216,8 @@ pub struct Convergence {
 ///
 /// Errors: those of [`integrated_gradients`].
 ///
-/// **When it misleads**: errors of opposite sign cancel in a sum, so a gap may be small before the scores are right; and it falls no
-/// further than rounding allows.
+/// **When it misleads**: errors of opposite sign cancel in a sum, so a gap may be small before the scores are right; and it
+/// falls no further than rounding allows.
 ///
 /// ```
 /// # use pellucid::prelude::*;

@@ -18,7 +18,8 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
-    /// The points `0..count` come in batches of `chunk`, or of fewer where memory does not suffice, as `points` makes them, `(n,…)`.
+    /// The points `0..count` come in batches of `chunk`, or of fewer where memory does not suffice, as `points` makes them,
+    /// `(n,…)`.
     pub fn of(
         f: &dyn Fn(&Tensor) -> Result<Tensor>,
         what: &str,

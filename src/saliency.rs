@@ -137,8 +137,8 @@ pub fn smooth_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &No
 ///
 /// Errors: those of [`smooth_grad`].
 ///
-/// **When it misleads**: it says where f is steep and not which way, so what speaks against the target is as bright as what speaks
-/// for it; and squares make of few large slopes the whole picture.
+/// **When it misleads**: it says where f is steep and not which way, so what speaks against the target is as bright as what
+/// speaks for it; and squares make of few large slopes the whole picture.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -205,8 +205,8 @@ fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> 
     }
 }
 
-/// Mean and variance of a gradient over the draws so far, in `f64`: without the cancellation of E[g²] − E[g]², so that no variance
-/// is below 0 (Chan, Golub & LeVeque 1983).
+/// Mean and variance of a gradient over the draws so far, in `f64`: without the cancellation of E[g²] − E[g]², so that no
+/// variance is below 0 (Chan, Golub & LeVeque 1983).
 #[derive(Clone)]
 struct Moments {
     draws: usize,

@@ -208,8 +208,8 @@ impl Coalitions {
 ///
 /// Errors: fewer coalitions than 2(g − 1), or such as cannot tell the groups apart; groups that overlap; those of [`ablate`](crate::ablate).
 ///
-/// **When it misleads**: the sum is an equation of the fit, so the gap is 0 however wrong single scores are; unless all coalitions
-/// were asked, draw with another seed to see how far they hold.
+/// **When it misleads**: the sum is an equation of the fit, so the gap is 0 however wrong single scores are; unless all
+/// coalitions were asked, draw with another seed to see how far they hold.
 ///
 /// ```
 /// # use pellucid::prelude::*;

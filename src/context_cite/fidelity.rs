@@ -10,10 +10,10 @@ use crate::bootstrap::Bootstrap;
 /// Masks are dealt out to so many parts, each predicted by surrogates of the others.
 const FOLDS: usize = 4;
 
-/// Masks `(m,s)` and outputs `(m,)` → how well surrogates rank masks that they were not fitted to: the i-th mask that differs from
-/// those before belongs with its equals to part i mod 4, and is predicted by a surrogate of the other three; Spearman's rank
-/// correlation of these with the outputs. 0 if nothing is predicted to matter; `None` if fewer than 16 masks differ, which tell
-/// nothing, or if all outputs are the same.
+/// Masks `(m,s)` and outputs `(m,)` → how well surrogates rank masks that they were not fitted to: the i-th mask that differs
+/// from those before belongs with its equals to part i mod 4, and is predicted by a surrogate of the other three; Spearman's
+/// rank correlation of these with the outputs. 0 if nothing is predicted to matter; `None` if fewer than 16 masks differ, which
+/// tell nothing, or if all outputs are the same.
 ///
 /// It estimates, without another pass, the linear datamodeling score of a surrogate of three quarters of the masks.
 ///

@@ -15,8 +15,8 @@ use crate::{Error, Result};
 ///
 /// Errors: scores over something else; a mask of another size, or without ones or zeros.
 ///
-/// **When it misleads**: it looks at one pixel and no other, and the larger the object, the easier it is hit by chance. It asks where
-/// a person would look: a model that decides by the background is explained rightly by a map that misses.
+/// **When it misleads**: it looks at one pixel and no other, and the larger the object, the easier it is hit by chance. It asks
+/// where a person would look: a model that decides by the background is explained rightly by a map that misses.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -39,8 +39,8 @@ pub fn pointing_game(why: &Attribution, mask: &Tensor) -> Result<bool> {
 ///
 /// Errors: those of [`pointing_game`].
 ///
-/// **When it misleads**: chance has the share of ones, so objects of different size are not comparable; how far scores are apart does
-/// not count. And as [`pointing_game`], it knows where the object is, not what the model used.
+/// **When it misleads**: chance has the share of ones, so objects of different size are not comparable; how far scores are
+/// apart does not count. And as [`pointing_game`], it knows where the object is, not what the model used.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -67,8 +67,8 @@ pub fn average_precision(why: &Attribution, mask: &Tensor) -> Result<f64> {
 ///
 /// Errors: those of [`pointing_game`].
 ///
-/// **When it misleads**: negative scores do not count, so a map that is right where it is positive and wild elsewhere is perfect; and a
-/// little everywhere outside outweighs much inside. Otherwise as [`average_precision`].
+/// **When it misleads**: negative scores do not count, so a map that is right where it is positive and wild elsewhere is
+/// perfect; and a little everywhere outside outweighs much inside. Otherwise as [`average_precision`].
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -93,8 +93,8 @@ pub fn relevance_mass(why: &Attribution, mask: &Tensor) -> Result<f64> {
 ///
 /// Errors: those of [`pointing_game`].
 ///
-/// **When it misleads**: a model that needs a part of the object alone cannot have 1; what lies behind the k-th place does not count.
-/// Otherwise as [`average_precision`].
+/// **When it misleads**: a model that needs a part of the object alone cannot have 1; what lies behind the k-th place does not
+/// count. Otherwise as [`average_precision`].
 ///
 /// ```
 /// # use pellucid::prelude::*;
