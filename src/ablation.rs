@@ -229,7 +229,9 @@ impl Groups {
 ///
 /// Positive: without it f falls, so the group supports the target.
 ///
-/// Errors: shapes that differ; f's output is not one finite number per row and output.
+/// Errors: shapes that differ; x has no elements; f's output is not one finite number per row and output.
+///
+/// **When it misleads**: as [`feature_ablation`], which makes an [`Attribution`] of it.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -307,8 +309,11 @@ pub(crate) fn mixtures(
     Outcomes::of(f, what, count, batch(x), &|range| mixed(x, baseline, range, absent))
 }
 
-/// Errors unless there are groups, and over x.
+/// Errors unless there is something in x, and groups of it.
 fn fit(x: &Tensor, groups: &Groups) -> Result<()> {
+    if x.elem_count() == 0 {
+        return Err(Error::argument(format!("x, {:?}, has no elements, so there is nothing to take away", x.dims())));
+    }
     match groups.shape == x.dims() && !groups.is_empty() {
         true => Ok(()),
         false => Err(Error::shape("the groups", format!("at least one group over {:?}", x.dims()), &groups.shape)),
@@ -374,6 +379,9 @@ pub fn feature_ablation(
 ///
 /// Errors: those of [`ablate`] and [`Groups::windows`].
 ///
+/// **When it misleads**: the window's size decides: a smaller one finds nothing where what matters is said twice, a larger one
+/// smears it. And the window's edge is something that the model may see.
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// let x = Tensor::new(&[1.0f64, 2.0, 3.0], &Device::Cpu)?;
@@ -400,6 +408,9 @@ pub fn occlusion(
 /// over m draws.
 ///
 /// Errors: fewer than two draws; a negative σ; f's output is not one finite number per row.
+///
+/// **When it misleads**: the same noise is small for a long embedding and large for a short one, and most of what it reaches is
+/// no word's; a row on which f rests but is flat scores 0.
 ///
 /// ```
 /// # use pellucid::prelude::*;

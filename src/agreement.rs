@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// Errors: lists of different lengths, or of fewer than two numbers; a list whose numbers are all the same, which ranks
 /// nothing; anything that is not finite.
 ///
+/// **When it misleads**: every feature counts alike, so two explanations that agree on the few that matter and not on the many
+/// that do not are said to disagree.
+///
 /// ```
 /// # use pellucid::rank_correlation;
 /// assert_eq!(rank_correlation(&[1.0, 5.0, 2.0], &[10.0, 1000.0, 11.0])?, 1.0);

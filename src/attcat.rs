@@ -7,9 +7,9 @@ use crate::layer_gradients::LayerGradients;
 use crate::patterns::patterns;
 use crate::{Error, Result};
 
-/// → `(t,)`: AttCAT, Σ_l E_h\[α_l\]·Σ_c x_{l+1}·x̄_{l+1}, with what layer l leaves as x_{l+1} and the attention that a token gets
-/// there, averaged over heads and queries, as α_l (Qiang et al. 2022, *AttCAT: Explaining Transformers via Attentive
-/// Class Activation Tokens*, NeurIPS).
+/// → `(t,)`: AttCAT, Σ_l α_l·Σ_c x_{l+1}·x̄_{l+1}, with what layer l leaves as x_{l+1}, and α_l = E_{h,i}\[A_l\], the attention
+/// that a token gets there, averaged over heads h and queries i (Qiang et al. 2022, *AttCAT: Explaining Transformers via
+/// Attentive Class Activation Tokens*, NeurIPS).
 ///
 /// `attention` is the model's, `L × (1,h,t,t)`, as `bert.attention(&text)` yields it.
 ///

@@ -53,7 +53,7 @@ pub fn attention_flow(attention: &[Tensor], options: &Rollout) -> Result<Tensor>
 
 /// `L × (b,h,t,t) → (b,t)`: the row of [`attention_flow`] of one query, as of the class token, at a t-th of the cost.
 ///
-/// Errors: those of [`attention_flow`]; a query that does not exist.
+/// Errors and caveats: those of [`attention_flow`]; a query that does not exist.
 ///
 /// ```
 /// # use pellucid::prelude::*;

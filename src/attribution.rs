@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::ablation::Groups;
 use crate::context_cite::Sources;
-use crate::model::VisualPrompt;
 use crate::model::parts::Parts;
 use crate::model::text::{Continuation, Text, Token};
+use crate::model::{Patches, VisualPrompt};
 use crate::tensor::{column_sums, finite, numbers};
 use crate::{Error, Result};
 
@@ -19,7 +19,8 @@ use crate::{Error, Result};
 /// Positive scores support the target, negative ones speak against it. Fresh from a method, the features are the elements
 /// of the input tensor; [`over`](Self::over) sums a token's channels, [`words`](Self::words) a word's pieces,
 /// [`over_pixels`](Self::over_pixels) a pixel's colours, [`patches`](Self::patches) the pixels of a square. Sums keep their
-/// sign, so the total, and with it the completeness gap, never changes.
+/// sign, so the total, and with it the completeness gap, never changes; where a part is kept and the rest left out, as by
+/// [`over_patches`](Self::over_patches), the law goes with the rest, and the figure says so.
 ///
 /// `serde_json` writes and reads it without loss.
 ///
@@ -54,7 +55,9 @@ pub struct Attribution {
     pub completeness: Option<Completeness>,
     /// The seed of methods that draw random numbers.
     pub seed: Option<u64>,
-    /// The method's settings, by name: steps, rule, σ, draws, window.
+    /// The method's settings, by name: `steps` and `quadrature`; `σ` and `draws`; `window` and `stride`; `permutations`,
+    /// `coalitions`, `samples`; `α`, `duality gap`, `masks`, `keep probability`; what a measure of trust found; of which `part`
+    /// of the whole the scores are.
     pub settings: BTreeMap<String, String>,
 }
 
@@ -200,12 +203,13 @@ pub struct Completeness {
     pub promised: f64,
     /// Σ scores, and what belongs to no feature.
     pub got: f64,
-    /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that.
+    /// |got − promised| / |promised|; a promise smaller than the ends' own rounding, ε·(|f(x)| + |f(x′)|), counts as that, and
+    /// that of a [`span`](Attribution::span) of outputs, if smaller than its rounding floor, as the floor.
     pub relative_gap: f64,
     /// What rounding alone may contribute: ε·√n·(|f(x)| + |f(x′)| + Σ|score|), ε being the precision of the arithmetic and n
     /// the number of steps. A gap of this size says nothing about the steps.
     pub rounding_floor: f64,
-    /// Steps that were used; for Shapley sampling, permutations.
+    /// Steps that were used; of Shapley values, permutations or coalitions; 1 where there is nothing to refine.
     pub steps: usize,
     /// The relative gap that was asked for, if one was.
     pub tolerance: Option<f64>,
@@ -275,6 +279,14 @@ impl Completeness {
     }
 }
 
+/// Indices of the k largest scores above 0, the largest first; of equals the earlier.
+pub(crate) fn supporting(scores: &[f64], k: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..scores.len()).filter(|&i| scores[i] > 0.0).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    order.truncate(k);
+    order
+}
+
 fn relative(gap: f64, promised: f64, least: f64) -> f64 {
     gap.abs() / promised.abs().max(least).max(f64::MIN_POSITIVE)
 }
@@ -329,6 +341,9 @@ impl Attribution {
     /// `(rows,columns)` → patches: scores that a vision model's own tokens have, such as the class token's row of an attention
     /// rollout, without the class token ([`on_grid`](crate::model::Vision::on_grid)). The method is named by its words,
     /// «attention rollout»; the target is «any target» until it is [`named`](Self::named), because attention knows of none.
+    ///
+    /// Scores of the tokens that are an [`Attribution`] already keep their seed, settings and law in
+    /// [`over_patches`](Self::over_patches).
     ///
     /// Errors: not `(rows,columns)`, or not finite.
     ///
@@ -494,8 +509,9 @@ impl Attribution {
     /// ```
     pub fn over(self, text: &Text) -> Result<Self> {
         let shape = self.elements()?;
-        if !matches!(shape.len(), 1 | 2) || shape[0] != text.len() {
-            return Err(Error::shape("the scores", format!("({0}, c) or ({0},), a row per token", text.len()), shape));
+        if !matches!(shape.len(), 1 | 2) || shape[0] != text.len() || shape.contains(&0) {
+            let wanted = format!("({0}, c) or ({0},), a row per token, none of them empty", text.len());
+            return Err(Error::shape("the scores", wanted, shape));
         }
         self.consistent()?;
         let channels = self.scores.len() / text.len();
@@ -556,6 +572,38 @@ impl Attribution {
         let by_token = self.over(prompt.text())?;
         let of_picture = |scores: &[f64]| scores[visual.clone()].to_vec();
         Ok(by_token.aggregated(Features::Patches { rows, columns }, of_picture).only("the picture"))
+    }
+
+    /// `(t,)` elements → patches of the picture: scores of a vision model's tokens, without the class token and others in
+    /// front, and without the law of the whole if any are left out; or `(count,)`, one score for each patch.
+    ///
+    /// Errors: not one score per token or per patch.
+    ///
+    /// ```
+    /// # use pellucid::prelude::*;
+    /// let vit = Vit::load("pellucid/tiny-vit-shapes")?.under(Rules::libragrad());
+    /// let scene = Scene::empty(1).with(Shape::Star, Colour::Red, 20.0, 24.0, 11.0)?;
+    /// let x = vit.pixels(&scene.image()?)?.unsqueeze(0)?;
+    /// let star = Target::Logit(vit.label("star")?);
+    /// let layers = layer_gradients(|hook| star.of(&vit.logits_hooked(&x, hook)?), vit.layers())?;
+    /// let map = full_grad(&layers)?.over_patches(vit.patches())?;
+    /// assert_eq!(map.tensor()?.dims(), vit.patches().grid());
+    /// assert_eq!((map.completeness, map.settings["part"].as_str()), (None, "the patches"));    // the class token has its share
+    /// # Ok::<(), pellucid::Error>(())
+    /// ```
+    pub fn over_patches(self, patches: &Patches) -> Result<Self> {
+        let (ahead, count, [rows, columns]) = (patches.ahead(), patches.count(), patches.grid());
+        let features = Features::Patches { rows, columns };
+        let shape = self.elements()?;
+        if shape != [count] && shape != [ahead + count] {
+            let wanted = format!("({},), one per token, or ({count},), one per patch", ahead + count);
+            return Err(Error::shape("the scores", wanted, shape));
+        }
+        self.consistent()?;
+        match self.scores.len() == count {
+            true => Ok(Self { features, ..self }),
+            false => Ok(self.aggregated(features, |scores| scores[ahead..].to_vec()).only("the patches")),
+        }
     }
 
     /// The shape of the tensor whose elements the scores are over.
@@ -783,7 +831,7 @@ impl Attribution {
         self.scores.iter().sum()
     }
 
-    /// Indices of the features, largest |score| first.
+    /// Indices of the features, special tokens included, largest |score| first.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -797,7 +845,8 @@ impl Attribution {
         order
     }
 
-    /// The k features that support the target most, the first of them the most: those of the largest scores above 0.
+    /// The k features that support the target most, the first of them the most: those of the largest scores above 0, special
+    /// tokens included.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -806,10 +855,7 @@ impl Attribution {
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn supporting(&self, k: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.scores.len()).filter(|&i| self.scores[i] > 0.0).collect();
-        order.sort_by(|&a, &b| self.scores[b].total_cmp(&self.scores[a]));
-        order.truncate(k);
-        order
+        supporting(&self.scores, k)
     }
 
     /// Whether a feature is a special token.

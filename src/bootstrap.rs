@@ -45,7 +45,7 @@ impl Bootstrap {
         let Self { draws, level, seed } = *self;
         if draws < 20 || !(level > 0.0 && level < 1.0) {
             return Err(Error::argument(format!(
-                "the bootstrap takes at least 20 draws and a level between 0 and 1; got {draws} and {level}: 200 and 0.9 are usual"
+                "the bootstrap takes at least 20 draws and a level between 0 and 1; got {draws} and {level}: 1000 and 0.95 are usual"
             )));
         }
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

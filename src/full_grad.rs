@@ -9,7 +9,8 @@ use crate::Result;
 use crate::attribution::Attribution;
 use crate::layer_gradients::LayerGradients;
 
-/// → `(t,)`: FullGrad, Σ_c x₀·x̄₀ + Σ b·b̄ for every token (arXiv 1905.00780), x₀ being what the first block reads.
+/// → `(t,)`: FullGrad, Σ_c x₀·x̄₀ + Σ b·ȳ for every token (arXiv 1905.00780), x₀ being what the first block reads and y
+/// what a bias b is added to.
 ///
 /// What is added when tokens have become one vector, as a classifier's bias is, belongs to no token and stands in
 /// [`Completeness::unattributed`](crate::Completeness::unattributed). A net without biases has gradient × input.

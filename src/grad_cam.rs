@@ -2,10 +2,10 @@
 
 use candle_core::{D, Tensor};
 
-use crate::Result;
 use crate::attribution::Attribution;
 use crate::layer_gradients::LayerGradients;
 use crate::tensor::wide;
+use crate::{Error, Result};
 
 /// → `(t,)`: HiResCAM, Σ_c x·x̄ of what the last block reads (Draelos & Carin 2020, arXiv 2011.08891, with its sign).
 ///
@@ -20,12 +20,13 @@ use crate::tensor::wide;
 /// let x = vit.pixels(&scene.image()?)?.unsqueeze(0)?;
 /// let star = Target::Logit(vit.label("star")?);
 /// let layers = layer_gradients(|hook| star.of(&vit.logits_hooked(&x, hook)?), vit.layers())?;
-/// let map = Attribution::of_patches("HiResCAM", &vit.on_grid(&hires_cam(&layers)?.tensor()?)?)?;
+/// let map = hires_cam(&layers)?.over_patches(vit.patches())?;
 /// assert_eq!(map.scores.len(), vit.patches().count());
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn hires_cam(why: &LayerGradients) -> Result<Attribution> {
-    why.scored("HiResCAM", &why.relevance(why.layers() - 1)?)
+    let last = why.layers().checked_sub(1).ok_or_else(|| Error::argument("there must be at least one layer"))?;
+    why.scored("HiResCAM", &why.relevance(last)?)
 }
 
 /// → `(t,)`: Grad-CAM+, Σ_l Σ_c w_c·x_l with w = the mean of x̄_l over tokens (Selvaraju et al. 2017, arXiv 1610.02391, eqs. 1

@@ -32,7 +32,7 @@ use crate::{Error, Result, kernel};
 /// let (prompts, x) = (clip.prompts(&["a red star"])?, clip.pixels(&scene.image()?)?.unsqueeze(0)?);
 /// let f = |hook: &mut dyn Hook| Target::Logit(0).of(&clip.logits_hooked(&prompts, &x, hook)?);
 /// let why = grad_eclip(f, clip.layers() - 1, 0)?;
-/// let map = Attribution::of_patches("Grad-ECLIP", &clip.on_grid(&why.tensor()?)?)?;
+/// let map = why.over_patches(clip.patches())?;
 /// assert!(map.scores.iter().all(|score| *score >= 0.0));
 /// # Ok::<(), pellucid::Error>(())
 /// ```

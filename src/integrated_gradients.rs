@@ -34,7 +34,7 @@ pub struct Steps {
     pub count: usize,
     /// Refine, doubling the steps from 8, until the relative completeness gap is at most this.
     pub tolerance: Option<f64>,
-    /// Points of the path per batch; chosen by the input's size if `None`.
+    /// Points of the path per batch; chosen by the input's size and, on a CPU, the number of cores if `None`.
     pub chunk: Option<usize>,
 }
 
@@ -84,7 +84,7 @@ impl Default for Steps {
     }
 }
 
-/// `f: (n,…) → (n,)`, x `(…)`, x′ `(…)` → scores over the elements of x, and how complete they are.
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)`, x′ `(…)` → scores over the elements of x, and how complete they are.
 ///
 /// IG(x) = (x − x′) · Σₖ wₖ ∇f(x′ + αₖ(x − x′)), with the nodes α and weights w of a [`Quadrature`].
 ///
@@ -211,9 +211,13 @@ pub struct Convergence {
     pub curves: Vec<(Quadrature, Vec<(usize, f64)>)>,
 }
 
-/// `f: (n,…) → (n,)`, x `(…)`, x′ `(…)` → the relative completeness gap for every rule and number of steps.
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)`, x′ `(…)` → the relative completeness gap for every rule and number of steps; of several
+/// outputs, that of their sum.
 ///
 /// Errors: those of [`integrated_gradients`].
+///
+/// **When it misleads**: errors of opposite sign cancel in a sum, so a gap may be small before the scores are right; and it
+/// falls no further than rounding allows.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -239,8 +243,29 @@ pub fn convergence(
     Ok(Convergence { curves: rules.iter().map(curve).collect::<Result<_>>()? })
 }
 
-/// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory: as many for each core.
+/// How many copies of x make a batch that is large enough to be fast and small enough to stay in memory: on a CPU, where there is
+/// at least one for each core, as many for each.
 pub(crate) fn fitting(x: &Tensor) -> usize {
     const ELEMENTS: usize = 1 << 19;
-    (ELEMENTS / x.elem_count().max(1)).max(1).next_multiple_of(rayon::current_num_threads())
+    let (fit, cores) = ((ELEMENTS / x.elem_count().max(1)).max(1), rayon::current_num_threads());
+    if x.device().is_cpu() && fit >= cores { fit.next_multiple_of(cores) } else { fit }
+}
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{DType, Device};
+
+    use super::*;
+
+    #[test]
+    fn cores_round_a_batch_up_but_make_none_of_a_few_pictures() -> Result<()> {
+        let cores = rayon::ThreadPoolBuilder::new().num_threads(12).build().map_err(Error::argument)?;
+        let fit = |shape: &[usize]| -> Result<usize> {
+            let x = Tensor::zeros(shape, DType::F32, &Device::Cpu)?;
+            Ok(cores.install(|| fitting(&x)))
+        };
+        assert_eq!(fit(&[8, 128])?, 516); // 512, and as many for each of 12
+        assert_eq!(fit(&[3, 224, 224])?, 3);
+        Ok(())
+    }
 }

@@ -140,6 +140,12 @@ impl Hook for Watch {
     }
 }
 
+/// What is there of a layer and all after it.
+fn from(layers: &[Tensor], layer: usize) -> Result<&[Tensor]> {
+    let some = layers.get(layer..).filter(|some| !some.is_empty());
+    some.ok_or_else(|| Error::out_of_range("layer", layer, layers.len()))
+}
+
 impl LayerGradients {
     /// How many blocks there are.
     pub fn layers(&self) -> usize {
@@ -187,12 +193,12 @@ impl LayerGradients {
 
     /// Relevance of the tokens' biases from a layer on, `(b,t)`.
     pub(crate) fn biases_from(&self, layer: usize) -> Result<Tensor> {
-        Ok(Tensor::stack(&self.biases[layer..], 0)?.sum(0)?)
+        Ok(Tensor::stack(from(&self.biases, layer)?, 0)?.sum(0)?)
     }
 
     /// Relevance from a layer on that is no token's.
     pub(crate) fn unattributed_from(&self, layer: usize) -> Result<f64> {
-        Ok(self.unattributed[layer..].iter().map(numbers).collect::<Result<Vec<_>>>()?.concat().iter().sum())
+        Ok(from(&self.unattributed, layer)?.iter().map(numbers).collect::<Result<Vec<_>>>()?.concat().iter().sum())
     }
 
     /// `(1,t)` → the tokens' numbers.

@@ -31,7 +31,7 @@ use crate::{Error, Result, kernel};
 /// let star = Target::Logit(vit.label("star")?);
 /// let f = |hook: &mut dyn Hook| star.of(&vit.logits_hooked(&x, hook)?);
 /// let why = le_grad(f, vit.layers(), 1..vit.layers())?;
-/// let map = Attribution::of_patches("LeGrad", &vit.on_grid(&why.tensor()?)?)?;
+/// let map = why.over_patches(vit.patches())?;
 /// assert!(map.scores.iter().all(|score| *score >= 0.0));
 /// # Ok::<(), pellucid::Error>(())
 /// ```

@@ -36,12 +36,14 @@
 //! | letter | axis | letter | axis |
 //! |---|---|---|---|
 //! | `b` | batch | `v` | vocabulary or classes |
-//! | `n` | points of a path, variants of one input | `g` | groups of features |
-//! | `t` | tokens | `s` | sources |
-//! | `c` | channels | `L` | layers |
-//! | `h` | heads | `…` | any axes |
+//! | `n` | points of a path, variants of one input | `o` | outputs of a function, tokens of an answer |
+//! | `t` | tokens | `g` | groups of features |
+//! | `c` | channels | `s` | sources, and whatever else is there or not |
+//! | `h` | heads | `m` | masks, draws, examples |
+//! | `h,w` | height and width of a picture | `L` | layers |
+//! | | | `…` | any axes |
 //!
-//! There is one leading axis, `b` or `n`, and nothing else in front of a shape.
+//! There is one leading axis, `b` or `n`, and nothing else in front of a shape; [`jacobian_at`] alone puts `o` before it.
 
 #![warn(missing_docs)]
 
@@ -52,6 +54,7 @@ mod attention_flow;
 mod attention_gradients;
 mod attribution;
 pub mod baseline;
+mod batches;
 mod bootstrap;
 mod causal_rollout;
 pub mod check;
@@ -92,6 +95,7 @@ pub use attcat::attcat;
 pub use attention_flow::{attention_flow, attention_flow_row};
 pub use attention_gradients::{AttentionGradients, attention_gradients, gae, gae_normalised, gradient_rollout};
 pub use attribution::{Attribution, Completeness, Features, Output};
+pub use bootstrap::Bootstrap;
 pub use candle_core;
 pub use causal_rollout::{CausalRollout, causal_rollout};
 pub use context_cite::{
@@ -135,10 +139,10 @@ pub mod prelude {
         Biography, Colour, Decided, Facts, Object, Question, RoleKind, Scene, Scenes, Sentence, Shape, Truth,
     };
     pub use crate::{
-        AttentionGradients, Attribution, CausalRollout, Coalitions, Completeness, ContextCite, Convergence, Error,
-        Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, LayerGradients, Lime, Masks, Noise, Output,
-        Passes, Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target, ablate,
-        attcat, attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout,
+        AttentionGradients, Attribution, Bootstrap, CausalRollout, Coalitions, Completeness, ContextCite, Convergence,
+        Error, Features, Groups, HeadFusion, Hierarchy, Interpolation, Intervals, LayerGradients, Lime, Masks, Noise,
+        Output, Passes, Permutations, Planted, Quadrature, Result, Rollout, Sources, Steps, Support, Surrogate, Target,
+        ablate, attcat, attention_flow, attention_flow_row, attention_gradients, bootstrap_surrogate, causal_rollout,
         context_prompt, convergence, device, draw_masks, embedding_sensitivity, feature_ablation, find_planted,
         fit_context_surrogate, full_grad, full_grad_plus, full_grad_plus_normalised, gae, gae_normalised, grad_at,
         grad_cam_plus, grad_check, grad_eclip, gradient, gradient_rollout, gradient_x_input, hierarchical_context_cite,

@@ -5,8 +5,8 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use crate::attribution::Attribution;
+use crate::batches::in_batches;
 use crate::grad::values_of;
-use crate::progress::Progress;
 use crate::tensor::{column_sums, numbers};
 use crate::{Error, Result};
 
@@ -18,7 +18,8 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
-    /// The points `0..count` come in batches of `chunk`, as `points` makes them, `(n,…)`.
+    /// The points `0..count` come in batches of `chunk`, or of fewer where memory does not suffice, as `points` makes them,
+    /// `(n,…)`.
     pub fn of(
         f: &dyn Fn(&Tensor) -> Result<Tensor>,
         what: &str,
@@ -26,13 +27,8 @@ impl Outcomes {
         chunk: usize,
         points: &dyn Fn(Range<usize>) -> Result<Tensor>,
     ) -> Result<Self> {
-        let mut progress = Progress::new(what, count);
         let mut all = Self { columns: Vec::new(), several: false };
-        for start in (0..count).step_by(chunk.max(1)) {
-            let range = start..(start + chunk.max(1)).min(count);
-            all.append(&values_of(f, &points(range.clone())?)?)?;
-            progress.advance(range.len());
-        }
+        in_batches(what, count, chunk, &mut |some| all.append(&values_of(f, &points(some)?)?))?;
         Ok(all)
     }
 

@@ -170,7 +170,7 @@ pub fn rollout_heads(attention: &[Tensor], options: &Rollout) -> Result<Tensor> 
 /// The readout says how the model reads its last layer: 1 at the class token, 0 elsewhere; ½ and ½ at the two of a distilled
 /// DeiT; 1/t everywhere where it takes the mean. It equals readout·[`rollout`].
 ///
-/// Errors: those of [`rollout`]; a readout that is not one number per token.
+/// Errors and caveats: those of [`rollout`]; a readout that is not one number per token.
 ///
 /// ```
 /// # use pellucid::prelude::*;

@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
 use crate::attribution::Attribution;
-use crate::grad::{each_gradient, grad_at};
+use crate::grad::each_gradient;
 use crate::integrated_gradients::fitting;
 use crate::progress::Progress;
 use crate::tensor::{column_sums, floating, numbers, wide};
@@ -67,7 +67,7 @@ impl Noise {
 
 /// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → ∇f(x) (Simonyan et al. 2013, arXiv 1312.6034, §3, with its sign).
 ///
-/// Errors: those of [`grad_at`].
+/// Errors: those of [`grad_at`](crate::grad_at).
 ///
 /// **When it misleads**: where f is flat, as after saturation, the gradient is zero however much the feature mattered.
 ///
@@ -84,7 +84,7 @@ pub fn gradient(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<Att
 
 /// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → x · ∇f(x) (Shrikumar et al. 2016, arXiv 1605.01713).
 ///
-/// Errors: those of [`grad_at`].
+/// Errors: those of [`grad_at`](crate::grad_at).
 ///
 /// **When it misleads**: it is the first step of Integrated Gradients from zero, taken for the whole way: exact for
 /// linear f, and for others without a law.
@@ -114,9 +114,12 @@ fn of_gradients(
     Attribution::of_outputs(method, x.dims(), column_sums(&outputs), if several { outputs } else { Vec::new() })
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §2.2).
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → E[∇f(x + ε)], ε ~ N(0, σ²) (Smilkov et al. 2017, arXiv 1706.03825, §2.2).
 ///
-/// Errors: those of [`grad_at`]; no draws; a negative σ.
+/// Errors: those of [`grad_at`](crate::grad_at); no draws; a negative σ.
+///
+/// **When it misleads**: the larger σ, the more it explains inputs that are noise; and where f saturates all around x, it is as
+/// blind as [`gradient`].
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -126,13 +129,16 @@ fn of_gradients(
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn smooth_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
-    let (mean, _) = moments(&f, x, noise)?;
-    noisy("SmoothGrad", &mean, noise)
+    noisy("SmoothGrad", &f, x, noise, &|moments| Ok(moments.mean.clone()))
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → E[∇f(x + ε)²], element by element (Hooker et al. 2019, arXiv 1806.10758, §4.1). Unsigned.
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → E[∇f(x + ε)²], element by element (Hooker et al. 2019, arXiv 1806.10758, §4.1).
+/// Unsigned.
 ///
 /// Errors: those of [`smooth_grad`].
+///
+/// **When it misleads**: it says where f is steep and not which way, so what speaks against the target is as bright as what
+/// speaks for it; and squares make of few large slopes the whole picture.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -141,11 +147,11 @@ pub fn smooth_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &No
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn smooth_grad_squared(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
-    let (_, mean_square) = moments(&f, x, noise)?;
-    noisy("SmoothGrad²", &mean_square, noise)
+    noisy("SmoothGrad²", &f, x, noise, &|moments| Ok((moments.mean.sqr()? + moments.variance()?)?))
 }
 
-/// `f: (n,…) → (n,)`, x `(…)` → Var[∇f(x + ε)], element by element (Adebayo et al. 2018, arXiv 1810.03307). Unsigned.
+/// `f: (n,…) → (n,)` or `(n,o)`, x `(…)` → Var[∇f(x + ε)] = E[(∇f(x + ε) − E[∇f(x + ε)])²], element by element (Adebayo et al.
+/// 2018, arXiv 1810.03307). Unsigned.
 ///
 /// Errors: those of [`smooth_grad`].
 ///
@@ -158,28 +164,75 @@ pub fn smooth_grad_squared(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, no
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub fn var_grad(f: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<Attribution> {
-    let (mean, mean_square) = moments(&f, x, noise)?;
-    noisy("VarGrad", &(mean_square - mean.sqr()?)?, noise)
+    noisy("VarGrad", &f, x, noise, &Moments::variance)
 }
 
-/// (E[g], E[g²]) of the gradient g at noisy copies of x, added up in `f64`.
-fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<(Tensor, Tensor)> {
-    let mut rng = noise.rng()?;
-    let mut progress = Progress::new("noisy gradients", noise.draws);
-    let mut sum = x.to_dtype(wide(x))?.zeros_like()?;
-    let mut squares = sum.clone();
+/// Scores made of the moments of every output's gradient at noisy copies of x, and of those of their sum's.
+fn noisy(
+    method: &str,
+    f: &dyn Fn(&Tensor) -> Result<Tensor>,
+    x: &Tensor,
+    noise: &Noise,
+    scores: &dyn Fn(&Moments) -> Result<Tensor>,
+) -> Result<Attribution> {
+    let (sum, outputs) = moments(f, x, noise)?;
+    let scores = |moments: &Moments| numbers(&scores(moments)?);
+    let outputs = outputs.iter().map(scores).collect::<Result<_>>()?;
+    Ok(noise.note(Attribution::of_outputs(method, x.dims(), scores(&sum)?, outputs)?))
+}
+
+/// Of the gradient of the outputs' sum, and of each output's if f has several, `(n,o)`.
+fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> Result<(Moments, Vec<Moments>)> {
+    let (mut rng, mut progress) = (noise.rng()?, Progress::new("noisy gradients", noise.draws));
+    let (mut of_sum, mut of_each, mut several) = (Moments::none(x)?, Vec::new(), false);
     let chunk = fitting(x);
     for start in (0..noise.draws).step_by(chunk) {
         let count = chunk.min(noise.draws - start);
-        let grads = grad_at(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?)?.to_dtype(wide(x))?;
-        sum = (sum + grads.sum(0)?)?;
-        squares = (squares + grads.sqr()?.sum(0)?)?;
+        let mut sum = None;
+        several = each_gradient(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?, &mut |output, gradients| {
+            let gradients = gradients.to_dtype(wide(x))?;
+            of_each.resize(of_each.len().max(output + 1), Moments::none(x)?);
+            of_each[output].add(&gradients)?;
+            sum = Some(sum.take().map_or(Ok(gradients.clone()), |sum: Tensor| sum + gradients)?);
+            Ok(())
+        })?;
+        sum.iter().try_for_each(|sum| of_sum.add(sum))?;
         progress.advance(count);
     }
-    let share = 1.0 / noise.draws as f64;
-    Ok(((sum * share)?, (squares * share)?))
+    match of_each.iter().all(|moments| moments.draws == noise.draws) {
+        true => Ok((of_sum, if several { of_each } else { Vec::new() })),
+        false => Err(Error::argument("the function has more outputs for some inputs than for others")),
+    }
 }
 
-fn noisy(method: &str, scores: &Tensor, noise: &Noise) -> Result<Attribution> {
-    Ok(noise.note(Attribution::of_elements(method, scores.dims(), numbers(scores)?)?))
+/// Mean and variance of a gradient over the draws so far, in `f64`: without the cancellation of E[g²] − E[g]², so that no
+/// variance is below 0 (Chan, Golub & LeVeque 1983).
+#[derive(Clone)]
+struct Moments {
+    draws: usize,
+    mean: Tensor,
+    /// Σ (g − mean)².
+    scatter: Tensor,
+}
+
+impl Moments {
+    fn none(x: &Tensor) -> Result<Self> {
+        let zero = x.to_dtype(wide(x))?.zeros_like()?;
+        Ok(Self { draws: 0, mean: zero.clone(), scatter: zero })
+    }
+
+    /// With more draws, `(m,…)`.
+    fn add(&mut self, gradients: &Tensor) -> Result<()> {
+        let (before, more) = (self.draws as f64, gradients.dim(0)? as f64);
+        let mean = gradients.mean(0)?;
+        let (inside, apart) = (gradients.broadcast_sub(&mean)?.sqr()?.sum(0)?, (&mean - &self.mean)?);
+        self.draws += gradients.dim(0)?;
+        self.mean = (&self.mean + (&apart * (more / (before + more)))?)?;
+        self.scatter = ((&self.scatter + inside)? + (apart.sqr()? * (before * more / (before + more)))?)?;
+        Ok(())
+    }
+
+    fn variance(&self) -> Result<Tensor> {
+        Ok((&self.scatter / self.draws as f64)?)
+    }
 }

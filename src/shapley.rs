@@ -118,6 +118,8 @@ impl Permutations {
 ///
 /// Errors: no orders; groups that overlap; those of [`ablate`](crate::ablate).
 ///
+/// **When it misleads**: where [`shapley_values`] do; and small scores are chance: draw with another seed before you believe one.
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// let x = Tensor::new(&[1.0f64, 2.0, 3.0], &Device::Cpu)?;
@@ -206,6 +208,9 @@ impl Coalitions {
 ///
 /// Errors: fewer coalitions than 2(g − 1), or such as cannot tell the groups apart; groups that overlap; those of [`ablate`](crate::ablate).
 ///
+/// **When it misleads**: the sum is an equation of the fit, so the gap is 0 however wrong single scores are; unless all
+/// coalitions were asked, draw with another seed to see how far they hold.
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// let both = |x: &Tensor| Ok((x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.squeeze(1)?);
@@ -244,15 +249,15 @@ fn drawn(g: usize, coalitions: &Coalitions) -> Result<(Present, Vec<f64>)> {
     if g < 2 {
         return Ok((Vec::new(), Vec::new()));
     }
-    let kernel = |size: usize| (g - 1) as f64 / (binomial(g, size) * (size * (g - size)) as f64);
     if g < 24 && coalitions.count >= (1 << g) - 2 {
+        let kernel = |size: usize| (g - 1) as f64 / (binomial(g, size) * (size * (g - size)) as f64);
         let all: Present = (1..(1usize << g) - 1).map(|set| (0..g).map(|i| set >> i & 1 == 1).collect()).collect();
         let weights = all.iter().map(|there| kernel(there.iter().filter(|there| **there).count())).collect();
         return Ok((all, weights));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(coalitions.seed);
-    let sizes: Vec<f64> = (1..g).map(|size| kernel(size) * binomial(g, size)).collect();
-    let sizes = WeightedIndex::new(&sizes).map_err(Error::argument)?;
+    let sizes = (1..g).map(|size| 1.0 / (size * (g - size)) as f64); // π·C(g,|S|), up to a factor: all of one size together
+    let sizes = WeightedIndex::new(sizes).map_err(Error::argument)?;
     let mut pair = |_| {
         let size = sizes.sample(&mut rng) + 1;
         let there = members(g, &index::sample(&mut rng, g, size).into_vec());
@@ -302,4 +307,20 @@ fn efficient(
     let outputs = attribution.outputs.iter_mut().zip(outcomes.columns());
     outputs.for_each(|(output, column)| output.completeness = law(column, &output.scores));
     Ok(attribution)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// C(1100, 550) is beyond `f64`.
+    #[test]
+    fn of_many_groups_coalitions_are_drawn_too_and_mostly_the_smallest_and_largest() -> Result<()> {
+        let (present, weights) = drawn(1100, &Coalitions::new(400, 0))?;
+        let sizes: Vec<usize> = present.iter().map(|there| there.iter().filter(|there| **there).count()).collect();
+        assert!(sizes.len() == 400 && weights == [1.0; 400] && sizes.chunks(2).all(|pair| pair[0] + pair[1] == 1100));
+        let extreme = sizes.iter().filter(|size| **size == 1 || **size == 1099).count();
+        assert!((30..80).contains(&extreme), "1/1099 · 2 of Σ 1/(k(1100 − k)) is 0.13, and of 400 there are {extreme}");
+        Ok(())
+    }
 }

@@ -65,6 +65,8 @@ fn bad_arguments_are_refused() -> Result<()> {
     assert!(message(occlusion(additive, &x()?, &zero()?, &[1, 2], &[1, 3])).contains("no larger than the sizes"));
     let other = Groups::elements(&Tensor::zeros(4, DType::F64, &Device::Cpu)?);
     assert!(message(feature_ablation(additive, &x()?, &zero()?, &other)).contains("at least one group over [3, 2]"));
+    let none = Tensor::zeros((0, 3), DType::F64, &Device::Cpu)?;
+    assert!(message(occlusion(additive, &none, &none, &[1, 1], &[1, 1])).contains("has no elements"));
     assert!(message(embedding_sensitivity(additive, &x()?, &Noise::new(0.1, 1, 0))).contains("at least two draws"));
     Ok(())
 }

@@ -167,7 +167,16 @@ fn fast_says_how_far_it_agrees() -> Result<()> {
     assert!(said(exact.agreement(span.clone())).contains("asked both ways"));
     let unchecked = ContextCite::with_passes(&llm, &sources, &masks, &answer, prompt, &Passes::fast(0))?;
     assert_eq!(unchecked.log_odds()?.to_vec2::<f64>()?, fast.log_odds()?.to_vec2::<f64>()?);
-    assert!(unchecked.attribute_span(span.clone(), 0.01)?.text().contains("agreement with exact ones: not checked"));
+    let single = Masks::leave_one_out(3)?;
+    let left = ContextCite::with_passes(&llm, &sources, &single, &answer, prompt, &Passes::fast(0))?;
+    for told in [
+        unchecked.attribute_span(span.clone(), 0.01)?,
+        unchecked.attribute_tokens(0.01)?,
+        unchecked.attribute_answer(0.01)?,
+        left.leave_one_out(span.clone())?,
+    ] {
+        assert!(told.text().contains("agreement with exact ones: not checked"), "{}", told.text());
+    }
     assert!(said(unchecked.agreement(span.clone())).contains("asked both ways"));
     let few = draw_masks(2, 24, 0.5, 0)?;
     let refused = ContextCite::with_passes(&llm, &sources, &few, &answer, prompt, &Passes::fast(0));
@@ -226,6 +235,7 @@ fn every_token_has_a_surrogate_of_its_own() -> Result<()> {
 fn intervals_hold_the_weights_and_narrow_with_masks() -> Result<()> {
     let (llm, sources, answer) = lamp(MODELS[0])?;
     let (prompt, span) = (asking(&llm, "Where is the lamp?"), answer.span("bedroom")?);
+    let bootstrap = Bootstrap { draws: 200, level: 0.9, seed: 7 };
     let widths: Vec<f64> = [16, 256]
         .into_iter()
         .map(|count| {
@@ -233,10 +243,10 @@ fn intervals_hold_the_weights_and_narrow_with_masks() -> Result<()> {
             let outputs = cited.outputs(span.clone())?;
             let (fitted, drawn) = (
                 fit_context_surrogate(cited.masks(), &outputs, 0.01)?,
-                bootstrap_surrogate(cited.masks(), &outputs, 0.01, 200, 0.9, 7)?,
+                bootstrap_surrogate(cited.masks(), &outputs, 0.01, &bootstrap)?,
             );
             let alpha = 0.01 / span.len() as f64; // for each token
-            assert_eq!(drawn, cited.intervals(span.clone(), alpha, 200, 0.9, 7)?, "same seed, same draws");
+            assert_eq!(drawn, cited.intervals(span.clone(), alpha, &bootstrap)?, "same seed, same draws");
             assert!(drawn.low[1] <= fitted.weights[1] && fitted.weights[1] <= drawn.high[1] && drawn.chosen[1] == 1.0);
             Ok(drawn.high[1] - drawn.low[1])
         })
@@ -244,7 +254,7 @@ fn intervals_hold_the_weights_and_narrow_with_masks() -> Result<()> {
     assert!(widths[1] < widths[0] / 2.0, "{widths:?}");
     let masks = draw_masks(3, 16, 0.5, 0)?;
     for (draws, level) in [(19, 0.9), (100, 0.0), (100, 1.0), (100, f64::NAN)] {
-        let refused = bootstrap_surrogate(&masks, &[0.0; 16], 0.01, draws, level, 0);
+        let refused = bootstrap_surrogate(&masks, &[0.0; 16], 0.01, &Bootstrap { draws, level, seed: 0 });
         assert!(said(refused).contains("at least 20 draws"));
     }
     Ok(())
@@ -252,15 +262,46 @@ fn intervals_hold_the_weights_and_narrow_with_masks() -> Result<()> {
 
 #[test]
 fn surrogates_are_tried_on_masks_they_were_not_fitted_to() -> Result<()> {
-    let (llm, sources, answer) = lamp(MODELS[0])?;
-    let (prompt, span) = (asking(&llm, "Where is the lamp?"), answer.span("bedroom")?);
-    let tried = |count| -> Result<Option<String>> {
-        let cited = ContextCite::new(&llm, &sources, &draw_masks(3, count, 0.5, 0)?, &answer, prompt)?;
-        Ok(cited.attribute_span(span.clone(), 0.01)?.settings.get("held-out rank correlation").cloned())
+    let llm = CausalLm::load(MODELS[0])?;
+    let prompt = asking(&llm, "Where is the lamp?");
+    let tried = |context: &str, count| -> Result<Option<String>> {
+        let sources = Sources::sentences(context)?;
+        let answer = llm.continuation(&prompt(context)?, "The lamp is in the bedroom.")?;
+        let cited = ContextCite::new(&llm, &sources, &draw_masks(sources.len(), count, 0.5, 0)?, &answer, prompt)?;
+        Ok(cited.attribute_span(answer.span("bedroom")?, 0.01)?.settings.get("held-out rank correlation").cloned())
     };
-    assert_eq!(tried(15)?, None);
-    let correlation: f64 = tried(64)?.and_then(|said| said.parse().ok()).unwrap_or(f64::NAN);
+    let five = format!("{CONTEXT} Tom keeps three goats. Nina keeps five hens.");
+    assert_eq!((tried(&five, 15)?, tried(CONTEXT, 64)?), (None, None), "of three sources only eight masks differ");
+    let correlation: f64 = tried(&five, 64)?.and_then(|said| said.parse().ok()).unwrap_or(f64::NAN);
     assert!(correlation > 0.6, "{correlation}");
+    Ok(())
+}
+
+#[test]
+fn scores_say_how_to_draw_their_masks_again() -> Result<()> {
+    let (llm, sources, answer) = lamp(MODELS[0])?;
+    let (masks, prompt) = (draw_masks(3, 8, 0.4, 7)?, asking(&llm, "Where is the lamp?"));
+    let cited = ContextCite::new(&llm, &sources, &masks, &answer, prompt)?;
+    for why in [cited.attribute_span(0..2, 0.01)?, cited.attribute_tokens(0.01)?, cited.attribute_answer(0.01)?] {
+        let number = |name: &str| why.settings[name].parse().unwrap_or(f64::NAN);
+        let (count, seed) = (number("masks") as usize, why.seed.and_then(|seed| u32::try_from(seed).ok()));
+        assert_eq!(draw_masks(3, count, number("keep probability"), seed.unwrap_or_default())?, masks);
+    }
+    let own = ContextCite::new(&llm, &sources, &Masks::new(masks.rows().to_vec())?, &answer, prompt)?;
+    assert_eq!(own.attribute_span(0..2, 0.01)?.seed, None);
+    Ok(())
+}
+
+#[test]
+fn a_search_ends_where_nothing_adds() -> Result<()> {
+    let (llm, _, answer) = lamp(MODELS[0])?;
+    let prompt = asking(&llm, "Where is the lamp?");
+    let found = |alpha| {
+        let options =
+            Hierarchy { first: Sources::sentences, then: vec![Sources::words], alpha, ..Hierarchy::default() };
+        hierarchical_context_cite(&llm, CONTEXT, &answer, answer.span("bedroom")?, prompt, &options)
+    };
+    assert_eq!((found(0.01)?.len(), found(100.0)?.len()), (2, 1));
     Ok(())
 }
 
@@ -281,6 +322,7 @@ fn statements_are_verified_contexts_pruned_and_planted_sources_found() -> Result
     let planted = find_planted(&llm, &cited, &why.supporting(3), prompt, &Sampling::greedy(16))?;
     assert!(planted.is_some_and(|planted| planted.source == 1 && planted.otherwise.text().trim() != answer.text()));
     assert_eq!(find_planted(&llm, &cited, &[], prompt, &Sampling::greedy(16))?, None);
+    assert_eq!(find_planted(&llm, &cited, &[0, 2], prompt, &Sampling::greedy(16))?, None, "nor a space in front");
     let words = Attribution::of_tokens(
         "any",
         &Tensor::ones(answer.prompt().len(), DType::F64, &Device::Cpu)?,

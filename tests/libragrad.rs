@@ -291,6 +291,15 @@ fn what_cannot_be_explained_is_refused() -> Result<()> {
     assert!(
         said(layer_gradients(|_| (case.says)(Rules::exact(), &mut Clear), 1)).contains("run the model with the hook")
     );
+    let [output, none] = [Tensor::ones(1, DType::F64, &Device::Cpu)?, Tensor::zeros((1, 2), DType::F64, &Device::Cpu)?];
+    let [inputs, gradients, biases, unattributed] = [const { Vec::new() }; 4];
+    let empty = LayerGradients { output, inputs, gradients, biases, unattributed };
+    let read = vec![Tensor::ones((1, 2, 3), DType::F64, &Device::Cpu)?; 3];
+    let short = LayerGradients { inputs: read.clone(), gradients: read, biases: vec![none], ..empty.clone() };
+    for method in [full_grad, full_grad_plus, full_grad_plus_normalised, skip_plus, hires_cam, grad_cam_plus] {
+        assert!(method(&empty).is_err());
+    }
+    assert!(empty.balance().is_err() && short.balance().is_err() && full_grad_plus_normalised(&short).is_err());
     Ok(())
 }
 

@@ -57,8 +57,7 @@ fn region(clip: &Clip, prompt: &str, picture: &Image, rules: Rules) -> Result<At
     let (model, prompts) = (clip.under(rules), clip.prompts(&[prompt])?);
     let x = clip.pixels(picture)?.unsqueeze(0)?;
     let f = |hook: &mut dyn Hook| Target::Logit(0).of(&model.logits_hooked(&prompts, &x, hook)?);
-    let scores = full_grad_plus(&layer_gradients(f, clip.layers())?)?;
-    Ok(Attribution::of_patches("FullGrad+, patches alone", &clip.on_grid(&scores.tensor()?)?)?.named(prompt))
+    Ok(full_grad_plus(&layer_gradients(f, clip.layers())?)?.over_patches(clip.patches())?.named(prompt))
 }
 
 /// A figure's own text, and the pixels of the pictures in it.

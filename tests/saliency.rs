@@ -43,6 +43,31 @@ fn the_variance_is_the_mean_square_less_the_squared_mean() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn no_variance_is_below_zero() -> Result<()> {
+    let x = Tensor::arange(0.0, 200.0, &Device::Cpu)?;
+    let straight = |at: &Tensor| Ok((at.broadcast_mul(&x)? * 0.1)?.sum(1)?);
+    let variances = var_grad(straight, &x, &Noise::new(1.0, 7, 0))?.scores;
+    assert!(variances.iter().all(|variance| (0.0..1e-20).contains(variance)), "{variances:?}");
+    Ok(())
+}
+
+#[test]
+fn noisy_gradients_explain_every_output_and_their_sum() -> Result<()> {
+    let (noise, both) = (Noise::new(0.3, 9, 5), |x: &Tensor| Ok(Tensor::stack(&[cubic(x)?, x.sqr()?.sum(1)?], 1)?));
+    type Method = fn(&dyn Fn(&Tensor) -> Result<Tensor>, &Tensor, &Noise) -> Result<Attribution>;
+    let methods: [Method; 3] =
+        [|f, x, n| smooth_grad(f, x, n), |f, x, n| smooth_grad_squared(f, x, n), |f, x, n| var_grad(f, x, n)];
+    for method in methods {
+        let why = method(&both, &x()?, &noise)?;
+        assert_eq!(why.output(0)?.scores, method(&cubic, &x()?, &noise)?.scores);
+        assert_eq!(why.output(1)?.scores, method(&|x| Ok(x.sqr()?.sum(1)?), &x()?, &noise)?.scores);
+        assert_eq!(why.scores, method(&|x| Ok(both(x)?.sum(1)?), &x()?, &noise)?.scores);
+        assert_eq!(why.outputs.len(), 2);
+    }
+    Ok(())
+}
+
 /// A steep and nearly straight function: in single precision the difference of two large sums would drown its variance.
 #[test]
 fn a_small_variance_survives_single_precision() -> Result<()> {

@@ -169,6 +169,13 @@ fn sums_survive_words_and_json() -> Result<()> {
     assert_eq!(Attribution::from_json(&why.to_json()?)?, why);
     assert_eq!(Attribution::from_json(&words.to_json()?)?, words);
     assert!(words.words()? == words && why.clone().over(&text).is_err());
+    let hollow = Features::Elements { shape: vec![text.len(), 0] };
+    let hollow = Attribution { scores: vec![], features: hollow, ..why.clone() };
+    assert!(
+        Attribution::from_json(&hollow.to_json()?)?
+            .over(&text)
+            .is_err_and(|e| e.to_string().contains("none of them empty"))
+    );
     let short = Attribution { scores: vec![1.0], ..why };
     assert!(short.words().is_err() && Attribution::from_json(&short.to_json()?).is_err());
     Ok(())
@@ -226,6 +233,31 @@ fn mismatched_figures_are_refused() -> Result<()> {
         Comparison::new(&[("words", &words), ("tokens", &longer)])
             .is_err_and(|e| e.to_string().contains("other features"))
     );
+    Ok(())
+}
+
+#[test]
+fn scores_of_tokens_and_of_patches_become_maps() -> Result<()> {
+    let vit = Vit::load("pellucid/tiny-vit-shapes")?;
+    let (patches, ahead) = (vit.patches(), vit.patches().ahead());
+    let of = |count: usize| {
+        let (x, drawn) = (Tensor::arange(1.0, count as f64 + 1.0, &Device::Cpu)?, Permutations::new(1, 7));
+        shapley_sampling(|x| Ok(x.sum(1)?), &x, &x.zeros_like()?, &Groups::elements(&x), &drawn)
+    };
+    let (each, all) = (of(patches.count())?, of(ahead + patches.count())?);
+    let (whole, part) = (each.clone().over_patches(patches)?, all.clone().over_patches(patches)?);
+    assert_eq!(
+        (whole.completeness, &whole.scores, whole.tensor()?.dims()),
+        (each.completeness, &each.scores, &patches.grid()[..])
+    );
+    assert_eq!((part.completeness, &part.scores[..], part.seed), (None, &all.scores[ahead..], Some(7)));
+    let text = Overlay::new(&blank(64, 64)?, &part)?.text();
+    assert!(
+        text.contains("over the patches only: the rest is left out") && part.settings["permutations"] == "1",
+        "{text}"
+    );
+    assert!(of(3)?.over_patches(patches).is_err_and(|error| error.to_string().contains("one per patch")));
+    assert!(whole.over_patches(patches).is_err_and(|error| error.to_string().contains("already")));
     Ok(())
 }
 

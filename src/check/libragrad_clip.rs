@@ -109,8 +109,7 @@ fn looks_elsewhere(scene: &Scene) -> Outcome {
     }
     let clip = Clip::load(MODEL)?;
     for (i, object) in scene.objects.iter().enumerate() {
-        let why = full_grad_plus(&walked_back(&clip, &object.to_string(), scene)?)?;
-        let map = Attribution::of_patches("FullGrad+", &clip.on_grid(&why.tensor()?)?)?;
+        let map = full_grad_plus(&walked_back(&clip, &object.to_string(), scene)?)?.over_patches(clip.patches())?;
         if !pointing_game(&map, &scene.mask(i)?)? {
             return Ok(format!("The map of «{object}» has its hottest place beside it."));
         }

@@ -10,6 +10,7 @@ use super::passes::Asked;
 use super::{Intervals, Masks, Passes, Sources, Surrogate, bootstrap_surrogate, fit_context_surrogate, span_logit};
 use crate::agreement::rank_correlation;
 use crate::attribution::{Attribution, Features};
+use crate::bootstrap::Bootstrap;
 use crate::model::CausalLm;
 use crate::model::text::{Continuation, Text};
 use crate::tensor::column_sums;
@@ -225,7 +226,7 @@ impl ContextCite {
     /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
     /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
     /// let surrogate = cited.surrogate(said.span("bedroom")?, 0.01)?;
-    /// assert!(surrogate.top(1) == [1] && surrogate.gap < 1e-6);
+    /// assert!(surrogate.supporting(1) == [1] && surrogate.gap < 1e-6);
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn surrogate(&self, span: Range<usize>, alpha: f64) -> Result<Surrogate> {
@@ -243,18 +244,18 @@ impl ContextCite {
     /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
     /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
     /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
-    /// let may = cited.intervals(said.span("bedroom")?, 0.01, 50, 0.9, 0)?;
+    /// let may = cited.intervals(said.span("bedroom")?, 0.01, &Bootstrap { draws: 50, ..Bootstrap::default() })?;
     /// assert!(may.low[1] > may.high[0] && may.low[1] > may.high[2]);    // no doubt about source 1
     /// # Ok::<(), pellucid::Error>(())
     /// ```
-    pub fn intervals(&self, span: Range<usize>, alpha: f64, draws: usize, level: f64, seed: u64) -> Result<Intervals> {
-        bootstrap_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64, draws, level, seed)
+    pub fn intervals(&self, span: Range<usize>, alpha: f64, bootstrap: &Bootstrap) -> Result<Intervals> {
+        bootstrap_surrogate(&self.masks, &self.outputs(span.clone())?, alpha * span.len() as f64, bootstrap)
     }
 
     /// The surrogate's weights as scores of the sources, in nats: how much each of them adds to the span's log-odds.
     ///
-    /// The settings tell how well surrogates of three quarters of the masks rank the last quarter (four-fold): below 0.5 the
-    /// figure says not to believe the scores.
+    /// The settings tell how well surrogates of three quarters of the masks rank the last quarter (four-fold, equal masks in the
+    /// same quarter): below 0.5 the figure says not to believe the scores. Fewer than 16 masks that differ tell nothing.
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
     ///
@@ -264,10 +265,12 @@ impl ContextCite {
     /// ```
     /// # use pellucid::prelude::*;
     /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
-    /// # let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+    /// # let context = "Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano. Tom keeps three goats. \
+    /// #     Nina keeps five hens.";
+    /// # let sources = Sources::sentences(context)?;
     /// # let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
     /// # let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
-    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, 0)?, &said, prompt)?;
+    /// let cited = ContextCite::new(&llm, &sources, &draw_masks(5, 64, 0.5, 0)?, &said, prompt)?;
     /// let why = cited.attribute_span(said.span("bedroom")?, 0.01)?;
     /// assert_eq!((why.top(1)[0].0.as_str(), why.target.as_str()), ("The lamp is in the bedroom.", "«bedroom»"));
     /// assert!(why.settings["held-out rank correlation"].parse::<f64>().unwrap() > 0.5);
@@ -277,24 +280,21 @@ impl ContextCite {
         let (outputs, penalty) = (self.outputs(span.clone())?, alpha * span.len() as f64);
         let surrogate = fit_context_surrogate(&self.masks, &outputs, penalty)?;
         let scores = self.scores("ContextCite", surrogate.weights, span.clone())?;
-        let scores =
-            scores.setting("masks", self.masks.len()).setting("α", alpha).setting("duality gap", surrogate.gap);
+        let scores = scores.setting("α", alpha).setting("duality gap", surrogate.gap);
         let scores = match held_out(&self.masks, &outputs, penalty)? {
             Some(correlation) => scores.setting("held-out rank correlation", format!("{correlation:.3}")),
             None => scores,
         };
-        let agreement = match &self.checked {
-            None => return Ok(scores),
-            Some(checked) if checked.is_empty() => "not checked".into(),
-            Some(_) => self.agreement(span)?.map_or("none".into(), |agreement| format!("{agreement:.3}")),
-        };
-        Ok(scores.setting("agreement with exact passes", agreement))
+        self.told(scores, span)
     }
 
     /// Every source × every token of the answer, each token with a surrogate of its own; the scores of all are their sums.
     /// [`Matrix`](crate::show::Matrix) shows it.
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
+    ///
+    /// **When it misleads**: a token is given those before it, so that a word's later pieces rest on its first and not on the
+    /// source that both came from.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -311,13 +311,16 @@ impl ContextCite {
         let rows = (0..self.said.len()).map(weights).collect::<Result<Vec<_>>>()?;
         let scores = Attribution::of_outputs("ContextCite", &[self.sources.len()], column_sums(&rows), rows)?;
         let scores = Attribution { features: self.sources.features(), ..scores }.toward(&self.said)?;
-        Ok(scores.setting("masks", self.masks.len()).setting("α", alpha))
+        self.told(scores.setting("α", alpha), 0..self.said.len())
     }
 
     /// The answer's own tokens, each with what all sources together add to its log-odds, Σw of its surrogate: which of its words
     /// rest on the context at all, and which the model would have said without.
     ///
     /// Errors: those of [`surrogate`](Self::surrogate).
+    ///
+    /// **When it misleads**: sources for a token and sources against it cancel in the sum; and see
+    /// [`attribute_tokens`](Self::attribute_tokens).
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -334,7 +337,7 @@ impl ContextCite {
         let sums: Vec<f64> = tokens.outputs.iter().map(|output| output.scores.iter().sum()).collect();
         let features = Features::Tokens { text: self.said.text().into(), tokens: self.said.tokens().to_vec() };
         let scores = Attribution::of_elements("ContextCite, all sources together", &[sums.len()], sums)?;
-        Ok(Attribution { features, settings: tokens.settings, ..scores }.named("each token"))
+        Ok(Attribution { features, seed: tokens.seed, settings: tokens.settings, ..scores }.named("each token"))
     }
 
     /// Leave-one-out: how much a span's log-odds drop when one source alone is dropped, from
@@ -365,7 +368,7 @@ impl ContextCite {
         let all = without(None)?;
         let drop = |source| Ok(all - without(Some(source))?);
         let drops = (0..self.sources.len()).map(drop).collect::<Result<Vec<f64>>>()?;
-        self.scores("leave-one-out", drops, span)
+        self.told(self.scores("leave-one-out", drops, span.clone())?, span)
     }
 
     /// One score per source for a span.
@@ -373,5 +376,16 @@ impl ContextCite {
         let text: String = self.said.tokens()[span].iter().map(|token| token.text.as_str()).collect();
         let scores = Attribution::of_elements(method, &[self.sources.len()], scores)?;
         Ok(Attribution { features: self.sources.features(), ..scores }.named(format!("«{}»", text.trim())))
+    }
+
+    /// Scores with the masks they were made from and, where passes were fast, how far these agree with exact ones on a span.
+    fn told(&self, scores: Attribution, span: Range<usize>) -> Result<Attribution> {
+        let scores = self.masks.note(scores);
+        let agreement = match &self.checked {
+            None => return Ok(scores),
+            Some(checked) if checked.is_empty() => "not checked".into(),
+            Some(_) => self.agreement(span)?.map_or("none".into(), |agreement| format!("{agreement:.3}")),
+        };
+        Ok(scores.setting("agreement with exact passes", agreement))
     }
 }

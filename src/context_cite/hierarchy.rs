@@ -45,9 +45,10 @@ impl Default for Hierarchy {
 /// the sentences of those that add most and the other paragraphs whole, and so on.
 ///
 /// k levels cost k·m passes, whatever the length of the context, where its words at once would need more masks than words.
-/// (AttriBoT, Liu et al. 2024, arXiv 2411.15102, searches by leave-one-out so.)
+/// (AttriBoT, Liu et al. 2024, arXiv 2411.15102, searches by leave-one-out so.) Where no source adds anything there is nothing to
+/// cut finer, and the levels end there: the first is always there.
 ///
-/// Errors: no source to cut finer; those of [`ContextCite::new`] and [`ContextCite::attribute_span`].
+/// Errors: `top` is 0; those of [`ContextCite::new`] and [`ContextCite::attribute_span`].
 ///
 /// **When it misleads**: a source that matters only together with another of the same paragraph may never be seen, and what is
 /// lost at one level is not found at the next.
@@ -82,7 +83,11 @@ pub fn hierarchical_context_cite(
     let mut sources = (options.first)(context)?;
     let mut levels = vec![attribute(&sources)?];
     for cut in &options.then {
-        sources = sources.refined(&levels[levels.len() - 1].supporting(options.top), *cut)?;
+        let most = levels[levels.len() - 1].supporting(options.top);
+        if most.is_empty() {
+            break;
+        }
+        sources = sources.refined(&most, *cut)?;
         levels.push(attribute(&sources)?);
     }
     Ok(levels)

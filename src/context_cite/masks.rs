@@ -3,6 +3,7 @@
 use candle_core::{Device, Tensor};
 use rand_mt::Mt;
 
+use crate::attribution::Attribution;
 use crate::{Error, Result};
 
 /// m masks over s sources: in each, which of them are kept.
@@ -14,9 +15,11 @@ use crate::{Error, Result};
 /// assert_eq!(draw_masks(3, 9, 0.5, 0)?.rows()[..4], *masks.rows());    // more masks begin alike
 /// # Ok::<(), pellucid::Error>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Masks {
     rows: Vec<Vec<bool>>,
+    /// If they were drawn, with which probability of being kept, and from which seed.
+    drawn: Option<(f64, u32)>,
 }
 
 impl Masks {
@@ -37,7 +40,7 @@ impl Masks {
         }
         match rows.iter().find(|row| row.len() != sources) {
             Some(odd) => Err(Error::shape("a mask", format!("({sources},), the first's"), &[odd.len()])),
-            None => Ok(Self { rows }),
+            None => Ok(Self { rows, drawn: None }),
         }
     }
 
@@ -87,6 +90,17 @@ impl Masks {
         Ok(self.rows.iter().map(|row| row.iter().zip(weights).map(kept).sum()).collect())
     }
 
+    /// Scores that were made from them, with how to draw them again.
+    pub(super) fn note(&self, scores: Attribution) -> Attribution {
+        let scores = scores.setting("masks", self.len());
+        match self.drawn {
+            Some((probability, seed)) => {
+                Attribution { seed: Some(seed.into()), ..scores }.setting("keep probability", probability)
+            }
+            None => scores,
+        }
+    }
+
     /// Some of the masks, in this order.
     pub(super) fn some(&self, numbers: &[usize]) -> Result<Self> {
         Self::new(numbers.iter().map(|number| self.rows[*number].clone()).collect())
@@ -114,7 +128,8 @@ impl Masks {
 /// Errors: no sources; no masks; a probability that is not between 0 and 1; seeds beyond 2³².
 ///
 /// **When it misleads**: few sources give equal masks, and of many a mask keeps about half, so that a source which needs two
-/// others is seldom seen with both.
+/// others is seldom seen with both. Seed 1 has all masks of seed 0 but the first: for fresh masks take a seed at least as far
+/// away as there are masks, such as 1 000 000, and sources enough that few masks coincide, 2ˢ ≫ m.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -136,7 +151,7 @@ pub fn draw_masks(sources: usize, count: usize, keep_probability: f64, seed: u32
         let mut twister = Mt::new(seed);
         (0..sources).map(|_| uniform(&mut twister) >= dropped).collect()
     };
-    Masks::new((seed..=last).map(row).collect())
+    Ok(Masks { drawn: Some((keep_probability, seed)), ..Masks::new((seed..=last).map(row).collect())? })
 }
 
 /// A number in `[0, 1)` with 53 random bits: Matsumoto & Nishimura's `genrand_res53`, which numpy uses.

@@ -6,9 +6,9 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::{Masks, Sources, token_log_odds};
+use crate::batches::in_batches;
 use crate::model::CausalLm;
 use crate::model::text::{Continuation, Text};
-use crate::progress::Progress;
 use crate::tensor::numbers;
 use crate::{Error, Result};
 
@@ -142,63 +142,12 @@ impl Asked<'_> {
     /// Log-odds of the answer's tokens from their logits `(n,o,v)`, a batch at a time: a list of o for each of `count`.
     fn log_odds(&self, count: usize, logits: impl Fn(Range<usize>) -> Result<Tensor>) -> Result<Vec<Vec<f64>>> {
         let ids = self.said.ids();
-        in_batches("ContextCite, masks", count, self.batch, |some| {
-            Ok(numbers(&token_log_odds(&logits(some)?, &ids)?)?.chunks(ids.len()).map(<[f64]>::to_vec).collect())
-        })
-    }
-}
-
-/// `ask` over `0..count`, `batch` at a time; half as many from where memory does not suffice.
-fn in_batches(
-    what: &str,
-    count: usize,
-    mut batch: usize,
-    ask: impl Fn(Range<usize>) -> Result<Vec<Vec<f64>>>,
-) -> Result<Vec<Vec<f64>>> {
-    let (mut answers, mut progress) = (Vec::with_capacity(count), Progress::new(what, count));
-    while answers.len() < count {
-        let some = answers.len()..(answers.len() + batch).min(count);
-        match ask(some.clone()) {
-            Err(error) if some.len() > 1 && is_out_of_memory(&error) => {
-                batch = some.len() / 2;
-                progress.say(&format!("memory does not suffice for {} prompts at a time: now {batch}", some.len()));
-            }
-            asked => {
-                answers.extend(asked?);
-                progress.advance(some.len());
-            }
-        }
-    }
-    Ok(answers)
-}
-
-/// Whether a device had no memory left, which it says in its own words.
-fn is_out_of_memory(error: &Error) -> bool {
-    let said = error.to_string().to_lowercase();
-    ["out of memory", "out_of_memory", "alloc_failed"].iter().any(|words| said.contains(words))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches_shrink_until_they_fit() -> Result<()> {
-        let most = std::cell::Cell::new(0);
-        let ask = |some: Range<usize>| match some.len() {
-            0..=3 => {
-                most.set(most.get().max(some.len()));
-                Ok(some.map(|i| vec![i as f64]).collect())
-            }
-            _ => Err(Error::argument("DriverError(CUDA_ERROR_OUT_OF_MEMORY, \"out of memory\")")),
-        };
-        let answers = in_batches("masks", 20, 16, ask)?;
-        assert_eq!(answers, (0..20).map(|i| vec![f64::from(i)]).collect::<Vec<_>>());
-        assert_eq!(most.get(), 2);
-        let never = |_: Range<usize>| Err(Error::argument("out of memory"));
-        assert!(in_batches("masks", 4, 4, never).is_err_and(|error| error.to_string().contains("out of memory")));
-        let other = |_: Range<usize>| Err(Error::argument("another error"));
-        assert!(in_batches("masks", 4, 4, other).is_err_and(|error| error.to_string().contains("another")));
-        Ok(())
+        let mut answers = Vec::with_capacity(count);
+        in_batches("ContextCite, masks", count, self.batch, &mut |some| {
+            let odds = numbers(&token_log_odds(&logits(some)?, &ids)?)?;
+            answers.extend(odds.chunks(ids.len()).map(<[f64]>::to_vec));
+            Ok(())
+        })?;
+        Ok(answers)
     }
 }

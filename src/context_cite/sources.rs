@@ -283,12 +283,10 @@ impl Sources {
         let at = found.ok_or_else(|| {
             Error::argument("the prompt does not say the context as it is: does its template change white space?")
         })?;
-        let plain =
-            |(i, token): (usize, &Token)| (!token.special).then_some((i, token.start + first, token.end + first));
-        let plain: Vec<(usize, usize, usize)> = tokens.iter().enumerate().filter_map(plain).collect();
-        let start = plain.iter().find(|(_, _, end)| *end > at + first).map_or(0, |(i, ..)| *i);
-        let end = |place: &Range<usize>| plain.iter().rev().find(|(_, start, _)| *start < at + place.end);
-        let ends = self.places.iter().map(|place| end(place).map_or(start, |(i, ..)| i + 1).max(start));
+        let plain: Vec<_> = tokens.iter().enumerate().filter(|(_, token)| !token.special).collect();
+        let start = plain.iter().find(|(_, token)| token.end > at).map_or(0, |(i, _)| *i);
+        let end = |place: &Range<usize>| plain.iter().rev().find(|(_, token)| token.start < at + place.end - first);
+        let ends = self.places.iter().map(|place| end(place).map_or(start, |(i, _)| i + 1).max(start));
         let starts = std::iter::once(start).chain(ends.clone());
         Ok(starts.zip(ends).map(|(start, end)| start..end).collect())
     }

@@ -3,6 +3,7 @@
 use ndarray::{Array1, Array2, Axis};
 
 use super::Masks;
+use crate::attribution::supporting;
 use crate::lasso::lasso;
 use crate::tensor::finite;
 use crate::{Error, Result};
@@ -13,7 +14,7 @@ use crate::{Error, Result};
 /// # use pellucid::prelude::*;
 /// let surrogate = Surrogate { weights: vec![2.0, 0.0, -1.0], intercept: 0.5, gap: 0.0 };
 /// assert_eq!(surrogate.predict(&Masks::leave_one_out(3)?)?, [1.5, -0.5, 1.5, 2.5]);    // b + w·v
-/// assert_eq!(surrogate.top(2), [0, 1]);
+/// assert_eq!(surrogate.supporting(2), [0]);
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -47,18 +48,15 @@ impl Surrogate {
         Ok(masks.sums(&self.weights)?.into_iter().map(|sum| self.intercept + sum).collect())
     }
 
-    /// The k sources that add most, the first of them the most; of equals the earlier.
+    /// The k sources that add most, the first of them the most: those of the largest weights above 0; of equals the earlier.
     ///
     /// ```
     /// # use pellucid::prelude::*;
-    /// let surrogate = Surrogate { weights: vec![0.5, -3.0, 2.0], intercept: 0.0, gap: 0.0 };
-    /// assert_eq!(surrogate.top(2), [2, 0]);    // what adds, not what is large
+    /// let surrogate = Surrogate { weights: vec![0.5, -3.0, 2.0, 0.0], intercept: 0.0, gap: 0.0 };
+    /// assert_eq!(surrogate.supporting(3), [2, 0]);    // what adds, not what is large
     /// ```
-    pub fn top(&self, k: usize) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.weights.len()).collect();
-        order.sort_by(|&a, &b| self.weights[b].total_cmp(&self.weights[a]));
-        order.truncate(k);
-        order
+    pub fn supporting(&self, k: usize) -> Vec<usize> {
+        supporting(&self.weights, k)
     }
 }
 
@@ -83,7 +81,7 @@ impl Surrogate {
 /// let masks = draw_masks(5, 64, 0.5, 0)?;
 /// let said: Vec<f64> = masks.rows().iter().map(|kept| if kept[3] { 2.0 } else { -4.0 }).collect();
 /// let surrogate = fit_context_surrogate(&masks, &said, 0.01)?;
-/// assert_eq!(surrogate.top(1), [3]);
+/// assert_eq!(surrogate.supporting(1), [3]);
 /// assert!((surrogate.weights[3] - 6.0).abs() < 0.03 && surrogate.weights[0] == 0.0);
 /// # Ok::<(), pellucid::Error>(())
 /// ```

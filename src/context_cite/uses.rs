@@ -73,6 +73,8 @@ pub fn verify(
 ///
 /// Errors: not one score per source; those of [`ContextCite::new`] and [`ContextCite::outputs`].
 ///
+/// **When it misleads**: where two sources say the same and one is left, nothing falls, though the scores were right.
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// # let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
@@ -131,8 +133,10 @@ pub struct Planted {
     pub otherwise: Continuation,
 }
 
-/// Of some suspects, such as the sources that add most to an answer, the first without which the model says something else: an instruction or a
-/// statement that somebody planted in the context, or the one source that knows.
+/// Of some suspects, such as the sources that add most to an answer, the first without which the model says something else than
+/// with the whole context: an instruction or a statement that somebody planted in it, or the one source that knows.
+///
+/// The model is asked anew with the whole context, too: the answer that was cited may be somebody else's, or longer.
 ///
 /// Errors: those of [`CausalLm::generate`].
 ///
@@ -158,9 +162,11 @@ pub fn find_planted(
     prompt: impl Fn(&str) -> Result<Text>,
     sampling: &Sampling,
 ) -> Result<Option<Planted>> {
+    let without = |sources: &[usize]| llm.generate(&prompt(&cited.sources().without(sources)?)?, sampling);
+    let whole = without(&[])?;
     for &source in suspects {
-        let otherwise = llm.generate(&prompt(&cited.sources().without(&[source])?)?, sampling)?;
-        if otherwise.text() != cited.said().text() {
+        let otherwise = without(&[source])?;
+        if otherwise.text() != whole.text() {
             return Ok(Some(Planted { source, otherwise }));
         }
     }

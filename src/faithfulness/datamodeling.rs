@@ -12,18 +12,24 @@ use crate::context_cite::ContextCite;
 /// for contexts, arXiv 2409.00729). 0 if all sums are the same; 1 is perfect.
 ///
 /// Any method's scores can be tried, by [`over_sources`](Attribution::over_sources). The masks must be others than those a
-/// surrogate was fitted to: give them another seed. 128 are enough.
+/// surrogate was fitted to: give them a seed at least as far away as there are masks, such as 1 000 000 (seed 1 shares all masks
+/// of seed 0 but one), and take sources enough that few masks coincide, 2ˢ ≫ m. 128 are enough.
 ///
 /// Errors: not one score per source; the log-odds are the same for all masks; those of [`ContextCite::outputs`].
+///
+/// **When it misleads**: it asks for order alone, so scores of any scale pass; and scores of a model that is not additive in its
+/// sources may be right for the whole context and low here, where half of it is gone.
 ///
 /// ```
 /// # use pellucid::prelude::*;
 /// # use pellucid::faithfulness::linear_datamodeling_score;
 /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
-/// let sources = Sources::sentences("Sarah drives a brown bus. The lamp is in the bedroom. Sarah plays the piano.")?;
+/// let context = "Sarah drives a brown bus. Tom keeps three goats. The lamp is in the bedroom. Nina keeps five hens. \
+///     Sarah plays the piano. Tom drinks cocoa. The bag is in the kitchen. Nina has a red boat.";
+/// let sources = Sources::sentences(context)?;
 /// let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
 /// let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
-/// let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(3, 32, 0.5, seed)?, &said, prompt);
+/// let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(8, 64, 0.5, seed)?, &said, prompt);
 /// let (why, fresh) = (cited(0)?.attribute_span(0..said.len(), 0.01)?, cited(1_000_000)?);
 /// assert!(linear_datamodeling_score(&why, &fresh, 0..said.len())? > 0.7);
 /// # Ok::<(), pellucid::Error>(())

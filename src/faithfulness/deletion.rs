@@ -16,7 +16,6 @@ use crate::attribution::Attribution;
 use crate::bootstrap::mean;
 use crate::outcomes::Outcomes;
 use crate::seed::seeded;
-use crate::tensor::finite;
 use crate::{Error, Result};
 
 /// The fractions that are taken away one after the other, if no others are wanted.
@@ -336,7 +335,6 @@ pub(super) fn without(
     sets: &Sets,
 ) -> Result<(Said, Vec<Said>)> {
     why.consistent()?;
-    finite("a score", &why.scores)?;
     let answers = |absent: &[Vec<usize>]| answers(f, why.scores.len(), class, absent);
     let whole = answers(&[Vec::new()])?.remove(0);
     let rest = answers(&sets(&ranked(why, &whole.logits)?)?)?;

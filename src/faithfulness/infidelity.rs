@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
-/// `f: (m,…) → (m,)`, x `(…)`, scores over x's elements, perturbations I `(n,…)` → the mean of
+/// `f: (n,…) → (n,)`, x `(…)`, scores over x's elements, perturbations I `(n,…)` → the mean of
 /// (⟨I, scores⟩ − (f(x) − f(x − I)))²: the infidelity (arXiv 1901.09392, definition 2.1). 0 is best.
 ///
 /// What it asks depends on I. [`noise_perturbations`](super::noise_perturbations) ask for a gradient; x − x′ as a whole asks for
@@ -48,6 +48,8 @@ pub fn infidelity(
 /// such as attention's. Captum's `normalize=True`. If scores are all 0 they foretell nothing, and β is 1.
 ///
 /// Errors: those of [`infidelity`].
+///
+/// **When it misleads**: β may be negative, so a map with every sign turned passes as well as the right one.
 ///
 /// ```
 /// # use pellucid::prelude::*;

@@ -15,6 +15,9 @@ use crate::{Error, Result};
 ///
 /// Errors: scores over something else; a mask of another size, or without ones or zeros.
 ///
+/// **When it misleads**: it looks at one pixel and no other, and the larger the object, the easier it is hit by chance. It asks
+/// where a person would look: a model that decides by the background is explained rightly by a map that misses.
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// use pellucid::faithfulness::pointing_game;
@@ -35,6 +38,9 @@ pub fn pointing_game(why: &Attribution, mask: &Tensor) -> Result<bool> {
 /// scores know nothing.
 ///
 /// Errors: those of [`pointing_game`].
+///
+/// **When it misleads**: chance has the share of ones, so objects of different size are not comparable; how far scores are
+/// apart does not count. And as [`pointing_game`], it knows where the object is, not what the model used.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -61,6 +67,9 @@ pub fn average_precision(why: &Attribution, mask: &Tensor) -> Result<f64> {
 ///
 /// Errors: those of [`pointing_game`].
 ///
+/// **When it misleads**: negative scores do not count, so a map that is right where it is positive and wild elsewhere is
+/// perfect; and a little everywhere outside outweighs much inside. Otherwise as [`average_precision`].
+///
 /// ```
 /// # use pellucid::prelude::*;
 /// use pellucid::faithfulness::{relevance_mass, relevance_rank};
@@ -83,6 +92,9 @@ pub fn relevance_mass(why: &Attribution, mask: &Tensor) -> Result<f64> {
 /// Where scores tie at the k-th place, ones and zeros among them count in proportion.
 ///
 /// Errors: those of [`pointing_game`].
+///
+/// **When it misleads**: a model that needs a part of the object alone cannot have 1; what lies behind the k-th place does not
+/// count. Otherwise as [`average_precision`].
 ///
 /// ```
 /// # use pellucid::prelude::*;

@@ -182,7 +182,7 @@ fn metric(case: &Json) -> Fallible<Vec<Check>> {
     let best = linear(&input["scores"]["oracle"], 0.0)?;
     for (k, drop) in expected["topk_drop_oracle"].as_object().ok_or("no drops")? {
         let (all, mut without) = (vec![true; mirrored.sources()], vec![true; mirrored.sources()]);
-        best.top(k.parse()?).into_iter().for_each(|source| without[source] = false);
+        best.supporting(k.parse()?).into_iter().for_each(|source| without[source] = false);
         checks.push(close(k, &[f(&all)? - f(&without)?], &alone(drop), tol)?);
     }
     Ok(checks)
