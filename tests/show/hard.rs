@@ -1,6 +1,7 @@
 //! Every kind of figure, put through texts and scores that displays stumble over.
 
 use pellucid::prelude::*;
+use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 
 use super::{blank, figures, parted, read, signed_map, svgs};
@@ -342,6 +343,29 @@ fn what_cannot_be_seen_has_a_sign() -> Result<()> {
         emoji.contains("👩\u{200d}👩\u{200d}👧") && emoji.contains("⟨U+200D⟩") && emoji.contains("⟨U+0301⟩"),
         "{emoji}"
     );
+    Ok(())
+}
+
+/// All texts in a chart of plotly.
+fn texts(chart: &Value) -> Vec<&str> {
+    match chart {
+        Value::String(text) => vec![text],
+        Value::Array(all) => all.iter().flat_map(texts).collect(),
+        Value::Object(all) => all.values().flat_map(texts).collect(),
+        _ => vec![],
+    }
+}
+
+#[test]
+fn plotly_is_given_no_markup_and_no_formulas() -> Result<()> {
+    for (name, figure) in all()? {
+        let chart: Value = figure.plotly().map_or(Ok(Value::Null), |chart| serde_json::from_str(&chart))?;
+        assert!(!texts(&chart).iter().any(|text| text.contains(['<', '$'])), "{name}: {chart}");
+    }
+    let bars = ["<s>", "a&b", "&lt;", "$x$"].map(|name| (name.to_string(), 1.0));
+    let chart: Value = serde_json::from_str(&Chart::bars("", "", bars.to_vec()).plotly().unwrap_or_default())?;
+    let ticks = json!(["&lt;s>", "a&amp;b", "&amp;lt;", "&#36;x&#36;"]);
+    assert_eq!(chart["layout"]["yaxis"]["ticktext"], ticks, "with the signs that plotly reads them by");
     Ok(())
 }
 
