@@ -417,6 +417,11 @@ fn numbers_that_are_none_are_refused_or_said() -> Result<()> {
                 && Matrix::new(&with_outputs(&why, 2)).is_err_and(refused)
         );
         assert!(why.words().is_err_and(refused));
+        let text = Bert::load(super::MODEL)?.read("film")?;
+        let attention = [Tensor::full(none, (1, 1, text.len(), text.len()), &Device::Cpu)?];
+        let refused = |e: Error| e.to_string().contains("a weight of attention");
+        assert!(Heatmap::new(&attention, 0, 0, &text).is_err_and(refused));
+        assert!(HeadGrid::new(&attention, &text).is_err_and(refused));
         let said = if none.is_nan() { "NaN" } else { "+inf" };
         for figure in [why.html(), why.table().html(), why.text(), why.table().text(), why.bars().text()] {
             assert!(figure.contains(said), "{figure}");
