@@ -156,6 +156,11 @@ fn page(figure: &str) -> String {
     .into_string()
 }
 
+/// The least and the greatest of some numbers; of none, `(MAX, MIN)`.
+fn ends(numbers: impl Iterator<Item = f64>) -> (f64, f64) {
+    numbers.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
+}
+
 /// A number with its sign and four significant digits.
 fn signed(x: f64) -> String {
     beside(x, x)
