@@ -38,6 +38,7 @@ pub use what_the_model_saw::{cell_drops, language_prior, picture_share};
 pub use which_explanation::{area_between, blind_map, paired_difference};
 
 use crate::show::{Show, notice};
+use crate::zoo::{Colour, Scene, Shape};
 use crate::{Error, Result};
 
 /// Whether an exercise is solved, and what to look at if it is not.
@@ -115,4 +116,32 @@ fn same(what: &str, got: &[f64], wanted: &[f64], tolerance: f64) -> Outcome<()> 
         None => Ok(()),
         Some(i) => Err(Gap(format!("{what}: number {i} is {:.4}, I expected {:.4}.", got[i], wanted[i]))),
     }
+}
+
+/// The lists differ by more than all their signs, or this is the message.
+fn not_negated(got: &[f64], wanted: &[f64], tolerance: f64, message: &str) -> Outcome<()> {
+    let negated: Vec<f64> = got.iter().map(|x| -x).collect();
+    require(same("", &negated, wanted, tolerance).is_err(), || message.into())
+}
+
+/// The two lists of drops are the same, or what is wrong with them is the message: their signs, or the first number that differs.
+fn same_drops(what: &str, got: &[f64], wanted: &[f64], tolerance: f64) -> Outcome<()> {
+    const SIGNS: &str = "The sizes are right, the signs are not: a drop is f(x) less f without what is taken away.";
+    not_negated(got, wanted, tolerance, SIGNS)?;
+    same(what, got, wanted, tolerance)
+}
+
+/// The two lists of names are the same, or the first name that differs is the message.
+fn same_names(got: &[String], wanted: &[String]) -> Outcome<()> {
+    let at = |names: &[String], i: usize| names.get(i).map_or("nothing".into(), |name| format!("«{name}»"));
+    match (0..got.len().max(wanted.len())).find(|&i| got.get(i) != wanted.get(i)) {
+        None => Ok(()),
+        Some(i) => Err(Gap(format!("At place {i} I expected {}, got {}.", at(wanted, i), at(got, i)))),
+    }
+}
+
+/// The scene of the chapters about pictures: a red object of this shape, and a blue star.
+fn chapters_scene(shape: Shape) -> Result<Scene> {
+    let scene = Scene::empty(11).with(shape, Colour::Red, 17.0, 18.0, 11.0)?;
+    scene.with(Shape::Star, Colour::Blue, 46.0, 44.0, 12.0)
 }

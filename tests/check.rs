@@ -116,7 +116,7 @@ fn turning_word() {
 #[test]
 fn rather_than() {
     let total = |llm: &CausalLm, said: &Continuation, x: &Tensor| Ok::<_, Error>(llm.log_probs(said, x)?.sum(1)?);
-    fails(check::rather_than(|llm, one, _, x| total(llm, one, x)), "");
+    fails(check::rather_than(|llm, one, _, x| total(llm, one, x)), "«painting» rather than «juggling»: number 0");
     passes(check::rather_than(|llm, one, other, x| Ok((total(llm, one, x)? - total(llm, other, x)?)?)));
     fails(
         check::rather_than(|llm, one, other, x| Ok((total(llm, other, x)? - total(llm, one, x)?)?)),
@@ -131,7 +131,7 @@ fn rather_than() {
 #[test]
 fn plays_chess() {
     let prompt = |place: &str| format!("Michael works as a software engineer in {place}. In his free time, he enjoys");
-    fails(check::plays_chess(&prompt("Austin, Texas")), "");
+    fails(check::plays_chess(&prompt("Austin, Texas")), "This is Michael's prompt");
     passes(check::plays_chess(&prompt("Boston, Texas")));
     fails(check::plays_chess(&prompt("Austin, Nevada")), "Now he enjoys");
 }
@@ -149,9 +149,9 @@ fn removals(llm: &CausalLm, said: &Continuation, gone: impl Fn(&Token) -> bool) 
 
 #[test]
 fn removed() {
-    fails(check::removed(|_, said| Ok(vec![0.0; said.prompt().len()])), "");
+    fails(check::removed(|_, said| Ok(vec![0.0; said.prompt().len()])), "The drops of «painting»: number 1");
     passes(check::removed(|llm, said| removals(llm, said, |token| !token.special)));
-    fails(check::removed(|llm, said| removals(llm, said, |_| true)), "");
+    fails(check::removed(|llm, said| removals(llm, said, |_| true)), "The drops of «knitting»: number 0");
 }
 
 fn most_looked_at(patterns: &[Tensor], from: usize, to: usize) -> Result<(usize, usize)> {
@@ -170,7 +170,7 @@ fn most_looked_at(patterns: &[Tensor], from: usize, to: usize) -> Result<(usize,
 fn head_that_looks() {
     fails(check::head_that_looks(|_, _, _| Ok((0, 0))), "another one with");
     passes(check::head_that_looks(most_looked_at));
-    fails(check::head_that_looks(|_, _, _| Ok((9, 0))), "");
+    fails(check::head_that_looks(|_, _, _| Ok((9, 0))), "There is no head 0 in layer 9");
 }
 
 #[test]
@@ -190,7 +190,7 @@ fn words_zeroed() {
         let drops = feature_ablation(f, &x, &x.zeros_like()?, &parts.groups(&x)?)?.over_parts(&parts)?;
         Ok(drops.tokens().iter().zip(&drops.scores).map(|(token, drop)| (token.text.clone(), *drop)).collect())
     };
-    fails(check::words_zeroed(|_, _| Ok(vec![])), "");
+    fails(check::words_zeroed(|_, _| Ok(vec![])), "expected «Nancy», got nothing");
     passes(check::words_zeroed(drops));
 }
 

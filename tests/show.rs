@@ -135,6 +135,15 @@ fn the_text_twin_is_a_picture_too() -> Result<()> {
 }
 
 #[test]
+fn numbers_have_four_digits_after_rounding_too() -> Result<()> {
+    for (score, written) in [(0.99996, "+1.000"), (9.9996, "+10.00"), (0.9999, "+0.9999"), (-0.099996, "−0.1000")] {
+        let text = parted("red", &["red"], &[score])?.text();
+        assert!(text.contains(&format!("{written} ")) && text.contains(&format!("Σ scores {written};")), "{text}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_gradient_that_does_not_add_up_is_told_the_remedy() -> Result<()> {
     let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
     let prompt = llm.read("The capital of France is")?;

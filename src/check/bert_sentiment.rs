@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Gap, Outcome, Verdict, require, same};
+use super::{Gap, Outcome, Verdict, require, same, same_drops, same_names};
 use crate::model::text::Text;
 use crate::model::{Baseline, Bert};
 use crate::tensor::numbers;
@@ -39,12 +39,7 @@ fn scored(text: &str) -> Result<Attribution> {
 
 fn whole_words(got: &[(String, f64)], wanted: &Attribution) -> Outcome<()> {
     let names: Vec<String> = got.iter().map(|word| word.0.to_lowercase()).collect();
-    let expected: Vec<String> = wanted.tokens().iter().map(|token| token.text.to_lowercase()).collect();
-    let differs = (0..names.len().max(expected.len())).find(|&i| names.get(i) != expected.get(i));
-    let at = |names: &[String], i: usize| names.get(i).map_or("nothing".into(), |name| format!("«{name}»"));
-    if let Some(i) = differs {
-        return Err(Gap(format!("At place {i} I expected {}, got {}.", at(&expected, i), at(&names, i))));
-    }
+    same_names(&names, &wanted.tokens().iter().map(|token| token.text.to_lowercase()).collect::<Vec<_>>())?;
     let scores: Vec<f64> = got.iter().map(|word| word.1).collect();
     same("The words are right, but not their scores", &scores, &wanted.scores, 1e-6)
 }
@@ -60,11 +55,7 @@ pub fn leave_one_out(answer: impl Fn(&Bert, &Text) -> Result<Vec<f64>>) -> Verdi
         let bert = Bert::load(MODEL)?;
         let text = bert.read(sentence)?;
         let (got, wanted) = (answer(&bert, &text)?, drops(&bert, &text)?);
-        let flipped: Vec<f64> = got.iter().map(|drop| -drop).collect();
-        require(same("", &flipped, &wanted, 1e-4).is_err(), || {
-            "The sizes are right, the signs are not: a drop is f(x) less f without the token.".into()
-        })?;
-        same(&format!("The drops of «{sentence}»"), &got, &wanted, 1e-4)
+        same_drops(&format!("The drops of «{sentence}»"), &got, &wanted, 1e-4)
     };
     let sentences = ["I absolutely loved the movie!", "The soup was not bad."];
     let praise = "The same drops as `ablate` finds. They took forward passes and not one gradient.";

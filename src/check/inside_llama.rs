@@ -2,7 +2,7 @@
 
 use candle_core::{D, IndexOp, Tensor};
 
-use super::{Gap, Outcome, Verdict, require, same};
+use super::{Gap, Outcome, Verdict, require, same, same_names};
 use crate::model::parts::Parts;
 use crate::model::text::Text;
 use crate::model::{CausalLm, Sampling};
@@ -101,12 +101,8 @@ fn zeroed_alike(got: &[(String, f64)], llm: &CausalLm, text: &Text) -> Outcome<(
     let drops = numbers(&ablate(f, &x, &x.zeros_like()?, &words.groups(&x)?)?)?;
     let special = |name: &str| text.tokens().iter().any(|token| token.special && token.text == name);
     let plain: Vec<_> = got.iter().filter(|word| !special(&word.0)).collect();
-    let names: Vec<&str> = plain.iter().map(|word| word.0.trim()).collect();
-    let wanted: Vec<&str> = words.tokens().iter().map(|token| token.text.as_str()).collect();
-    let at = |names: &[&str], i: usize| names.get(i).map_or("nothing".into(), |name| format!("«{name}»"));
-    if let Some(i) = (0..names.len().max(wanted.len())).find(|&i| names.get(i) != wanted.get(i)) {
-        return Err(Gap(format!("At place {i} I expected {}, got {}.", at(&wanted, i), at(&names, i))));
-    }
+    let names: Vec<String> = plain.iter().map(|word| word.0.trim().into()).collect();
+    same_names(&names, &words.tokens().iter().map(|token| token.text.clone()).collect::<Vec<_>>())?;
     let scores: Vec<f64> = plain.iter().map(|word| word.1).collect();
     same("The words are right, but not their drops", &scores, &drops, 1e-3)
 }

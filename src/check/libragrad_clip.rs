@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use candle_core::Tensor;
 
-use super::{Gap, Outcome, Verdict, near, require, same};
+use super::{Gap, Outcome, Verdict, chapters_scene, near, require, same};
 use crate::faithfulness::pointing_game;
 use crate::model::{Clip, Rules, Vision};
 use crate::tensor::numbers;
-use crate::zoo::{Colour, Scene, Shape};
+use crate::zoo::{Scene, Shape};
 use crate::{
     Attribution, LayerGradients, Result, Target, full_grad_plus, full_grad_plus_normalised, layer_gradients, skip_plus,
 };
@@ -20,12 +20,6 @@ fn walked_back(clip: &Clip, prompt: &str, scene: &Scene) -> Result<LayerGradient
     let (libra, prompts) = (clip.under(Rules::libragrad()), clip.prompts(&[prompt])?);
     let x = clip.pixels(&scene.image()?)?.unsqueeze(0)?;
     layer_gradients(|hook| Target::Logit(0).of(&libra.logits_hooked(&prompts, &x, hook)?), clip.layers())
-}
-
-/// A red circle and a blue star.
-fn chapters_scene() -> Result<Scene> {
-    let scene = Scene::empty(11).with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?;
-    scene.with(Shape::Star, Colour::Blue, 46.0, 44.0, 12.0)
 }
 
 /// What layers read, with gradients and biases → `(t,)`: the relevance of what the second half of the layers reads, and of their
@@ -42,7 +36,7 @@ pub fn second_half(mine: impl Fn(&LayerGradients) -> Result<Tensor>) -> Verdict 
 fn is_second_half(mine: &dyn Fn(&LayerGradients) -> Result<Tensor>) -> Outcome {
     let clip = Clip::load(MODEL)?;
     for prompt in ["a red circle", "a blue star"] {
-        let why = walked_back(&clip, prompt, &chapters_scene()?)?;
+        let why = walked_back(&clip, prompt, &chapters_scene(Shape::Circle)?)?;
         let (got, wanted) = (numbers(&mine(&why)?)?, skip_plus(&why)?.scores);
         let alike = |other: &[f64]| got.len() == other.len() && got.iter().zip(other).all(|(a, b)| near(*a, *b, 1e-4));
         require(!alike(&full_grad_plus(&why)?.scores), || {
@@ -70,7 +64,7 @@ pub fn beside_the_picture(mine: impl Fn(usize, &Attribution) -> f64) -> Verdict 
 fn is_beside_the_picture(mine: &dyn Fn(usize, &Attribution) -> f64) -> Outcome {
     let clip = Clip::load(MODEL)?;
     for prompt in ["a red circle", "a blue star"] {
-        let why = full_grad_plus_normalised(&walked_back(&clip, prompt, &chapters_scene()?)?)?;
+        let why = full_grad_plus_normalised(&walked_back(&clip, prompt, &chapters_scene(Shape::Circle)?)?)?;
         let ahead = clip.patches().ahead();
         let (logit, shown) =
             (why.completeness.map_or(f64::NAN, |law| law.promised), why.scores[ahead..].iter().sum::<f64>());

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use super::{Outcome, Verdict, require, same};
+use super::{Outcome, Verdict, not_negated, require, same, same_drops};
 use crate::model::parts::Parts;
 use crate::model::text::Continuation;
 use crate::model::{Baseline, CausalLm, Sampling};
@@ -40,8 +40,7 @@ fn contrasts(answer: &Contrast) -> Outcome {
         })?;
         let total = |said: &Continuation| -> Result<Tensor> { Ok(llm.log_probs(said, &x)?.sum(1)?) };
         let (got, wanted) = (numbers(&got)?, numbers(&(total(&one)? - total(&other)?)?)?);
-        let flipped: Vec<f64> = got.iter().map(|value| -value).collect();
-        require(same("", &flipped, &wanted, 1e-4).is_err(), || "The other way round: the one, less the other.".into())?;
+        not_negated(&got, &wanted, 1e-4, "The other way round: the one, less the other.")?;
         same(&format!("«{}» rather than «{}»", one.text().trim(), other.text().trim()), &got, &wanted, 1e-4)?;
         let slopes = grad_at(|x| answer(&llm, &one, &other, x), &x);
         require(!matches!(slopes, Err(Error::GraphCut)), || "No gradient leads from your values back to x.".into())?;
@@ -91,11 +90,7 @@ pub fn removed(answer: impl Fn(&CausalLm, &Continuation) -> Result<Vec<f64>>) ->
         require(same("", &got, &replacements(&llm, &said)?, 1e-3).is_err(), || {
             "These are the drops when a token is replaced by `<unk>`. Take it out instead.".into()
         })?;
-        let flipped: Vec<f64> = got.iter().map(|drop| -drop).collect();
-        require(same("", &flipped, &wanted, 1e-3).is_err(), || {
-            "The sizes are right, the signs are not: a drop is f(x) less f without the token.".into()
-        })?;
-        same(&format!("The drops of «{}»", said.text().trim()), &got, &wanted, 1e-3)
+        same_drops(&format!("The drops of «{}»", said.text().trim()), &got, &wanted, 1e-3)
     };
     let texts =
         [(PROMPT, " painting"), ("Meet Laura, a pilot from Boston, Ohio. On weekends, she enjoys", " knitting")];

@@ -2,10 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::{Outcome, Verdict, near, require};
+use super::{Outcome, Verdict, chapters_scene, near, require};
 use crate::model::{Clip, Vision};
 use crate::tensor::numbers;
-use crate::zoo::{Colour, Scene, Shape};
+use crate::zoo::{Scene, Shape};
 use crate::{Groups, Result};
 
 /// Scores of pixels, mask of ones and zeros → the share of all positive scores that lies on ones.
@@ -29,12 +29,6 @@ pub fn relevance_mass(mine: impl Fn(&[f64], &[u8]) -> f64) -> Verdict {
     Verdict::new(all.map(|()| "A share between 0 and 1, and what is negative counts as nothing.".into()))
 }
 
-/// A red circle and a blue star.
-fn chapters_scene() -> Result<Scene> {
-    let scene = Scene::empty(11).with(Shape::Circle, Colour::Red, 17.0, 18.0, 11.0)?;
-    scene.with(Shape::Star, Colour::Blue, 46.0, 44.0, 12.0)
-}
-
 /// (scene, pixels) → groups of which the last is the scene's last object, and nothing else.
 ///
 /// ```
@@ -46,7 +40,7 @@ pub fn last_object(mine: impl Fn(&Scene, &Tensor) -> Result<Groups>) -> Verdict 
 }
 
 fn is_last_object(mine: &dyn Fn(&Scene, &Tensor) -> Result<Groups>) -> Outcome {
-    let both = chapters_scene()?;
+    let both = chapters_scene(Shape::Circle)?;
     for scene in [both.clone(), both.without(1)?] {
         let x = scene.image()?.pixels()?;
         let groups = mine(&scene, &x)?;
@@ -85,7 +79,7 @@ fn is_false_friend(prompt: &str) -> Outcome {
     let names_one = absent.map(|shape| shape.to_string()).any(|shape| prompt_has(&shape));
     require(names_one, || format!("«{prompt}» names no shape that is missing: square, triangle, cross or ring."))?;
     let clip = Clip::load("pellucid/tiny-clip-shapes")?;
-    let picture = chapters_scene()?.image()?;
+    let picture = chapters_scene(Shape::Circle)?.image()?;
     let prompts = clip.prompts(&[prompt, "a blue star"])?;
     let logits = numbers(&clip.logits(&prompts, &clip.pixels(&picture)?.unsqueeze(0)?)?)?;
     let said = format!("«{prompt}» has {:.2}, and «a blue star», which is there, has {:.2}.", logits[0], logits[1]);

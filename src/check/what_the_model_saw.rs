@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::{Outcome, Verdict, near, require, same};
+use super::{Outcome, Verdict, chapters_scene, near, require, same_drops};
 use crate::model::{Image, Sampling, VisualPrompt, Vlm};
 use crate::tensor::numbers;
 use crate::zoo::{Colour, Scene, Shape};
@@ -30,12 +30,6 @@ pub fn picture_share(mine: impl Fn(&[f64], Range<usize>) -> f64) -> Verdict {
     Verdict::new(all.map(|()| "A share between 0 and 1, whatever the signs, and no evidence has no share.".into()))
 }
 
-/// A red square and a blue star.
-fn chapters_scene() -> Result<Scene> {
-    let scene = Scene::empty(11).with(Shape::Square, Colour::Red, 17.0, 18.0, 11.0)?;
-    scene.with(Shape::Star, Colour::Blue, 46.0, 44.0, 12.0)
-}
-
 /// (model, prompt, target, absent pixels) → by how much the target falls when the pixels of one visual token are painted over; a
 /// number for each visual token, row by row.
 ///
@@ -52,7 +46,7 @@ type CellDrops<'a> = dyn Fn(&Vlm, &VisualPrompt, Target, &Tensor) -> Result<Vec<
 fn are_cell_drops(mine: &CellDrops) -> Outcome {
     let vlm = Vlm::load(MODEL)?;
     let target = Target::Logit(vlm.tokenizer().id("red")? as usize);
-    let square = chapters_scene()?.image()?;
+    let square = chapters_scene(Shape::Square)?.image()?;
     let wide = Image::from_pixels(&square.pixels()?.narrow(1, 0, 32)?)?;
     for (what, picture) in [("the chapter's picture", square), ("a wide picture", wide)] {
         let prompt = vlm.ask("What colour is the square?", &picture)?;
@@ -64,9 +58,7 @@ fn are_cell_drops(mine: &CellDrops) -> Outcome {
             format!("{} numbers are one for each patch; the language model reads {visual} visual tokens.", got.len())
         })?;
         let wanted = feature_ablation(|x| target.of(&vlm.logits(&prompt, x)?), &x, &black, &cells)?.scores;
-        let negated = got.len() == visual && wanted.iter().zip(&got).all(|(wanted, got)| near(-got, *wanted, 1e-3));
-        require(!negated, || "The signs are the other way round: f of the whole picture comes first.".into())?;
-        same(&format!("The drops of {what}"), &got, &wanted, 1e-3)?;
+        same_drops(&format!("The drops of {what}"), &got, &wanted, 1e-3)?;
     }
     Ok("One drop for each visual token, row by row, in a square picture and in a wide one.".into())
 }
@@ -85,7 +77,7 @@ fn is_language_prior(question: &str) -> Outcome {
     let of_sky = question.to_lowercase().contains("sky");
     require(!of_sky, || "The sky is the chapter's own example; find another.".into())?;
     let vlm = Vlm::load(MODEL)?;
-    let scene = chapters_scene()?;
+    let scene = chapters_scene(Shape::Square)?;
     let black = Image::from_pixels(&scene.image()?.pixels()?.zeros_like()?)?;
     let other = Scene::empty(5).with(Shape::Square, Colour::Green, 40.0, 24.0, 11.0)?;
     let pictures = [scene.image()?, other.image()?, Scene::empty(11).image()?, black];

@@ -24,6 +24,11 @@ pub(super) fn first<T>(things: &[T]) -> (&[T], Option<String>) {
     (&things[..things.len() - more], (more > 0).then(|| format!("… and {more} more")))
 }
 
+/// A text on a line of its own, or nothing.
+pub(super) fn own_line(text: Option<&str>) -> String {
+    text.map_or(String::new(), |text| format!("{text}\n"))
+}
+
 /// How many of some things stand side by side where `most` fit, in lines of about the same length.
 pub(super) fn across(things: usize, most: usize) -> usize {
     things.div_ceil(things.div_ceil(most).max(1)).max(1)

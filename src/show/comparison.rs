@@ -5,7 +5,7 @@ use std::ops::Range;
 use maud::{Markup, html};
 
 use super::card::{DIM, ROW, TABLE, card};
-use super::columns::{Edge, LONG, PAGE, first, lines, panels};
+use super::columns::{Edge, LONG, PAGE, first, lines, own_line, panels};
 use super::labels::{largest, names, shortened};
 use super::law::laws;
 use super::strip::ink;
@@ -134,7 +134,7 @@ impl Comparison {
         html! {
             table style=(TABLE) {
                 tr style=(ROW) {
-                    th {}
+                    td {}
                     @for (title, _) in &self.columns[columns.clone()] { th scope="col" style=(HEAD) { bdi { (title) } } }
                 }
                 @for row in self.shown().0 { (self.row(row, columns.clone())) }
@@ -169,8 +169,7 @@ impl Show for Comparison {
         };
         let numbers = self.columns.iter().enumerate().map(column);
         let table = lines(&std::iter::once((Edge::Right, names.collect())).chain(numbers).collect::<Vec<_>>());
-        let target = target(&self.columns).map_or(String::new(), |target| format!("{target}\n"));
-        let more = more.map_or(String::new(), |more| format!("{more}\n"));
+        let (target, more) = (own_line(target(&self.columns)), own_line(more.as_deref()));
         format!("{target}{table}{more}{}", self.laws().join("\n"))
     }
 

@@ -2,13 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::bars;
 use super::chart::{Chart, Data, Series};
 use super::columns::width;
 use super::labels::shortened;
 use super::palette::{SERIES, hex};
 use super::svg::Drawing;
 use super::ticks::ticks;
+use super::{bars, ends};
 
 /// The frame that data is drawn in, in pixels, and the values at its edges.
 pub(super) struct Plane {
@@ -178,7 +178,7 @@ fn dash(i: usize) -> &'static str {
 
 /// The least and the greatest value, with a little room.
 fn span(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), v| (low.min(v), high.max(v)));
+    let (low, high) = ends(values);
     let room = 0.05 * (high - low);
     match low {
         f64::MAX => (0.0, 1.0),

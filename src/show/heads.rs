@@ -14,7 +14,7 @@ use super::palette::sequential;
 use super::picture::{framed, photograph};
 use super::svg::Drawing;
 use crate::model::text::Text;
-use crate::tensor::numbers;
+use crate::tensor::{finite, numbers};
 use crate::{Error, Result};
 
 /// One head's attention as a labelled map: rows are queries, columns are keys, rows sum to one.
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
 /// let text = bert.read("I absolutely loved the movie!")?;
 /// let map = Heatmap::new(&bert.attention(&text)?, 2, 0, &text)?;
-/// assert!(map.text().contains("layer 2, head 0") && map.without_special()?.svg().unwrap().contains("loved"));
+/// assert!(map.text().contains("layer 2, head 0") && map.without_special().svg().unwrap().contains("loved"));
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl Heatmap {
     /// Head `head` of layer `layer` of `L × (1,h,t,t)` patterns over a text of t tokens, as a model's `attention` yields
     /// them.
     ///
-    /// Errors: a layer or a head that does not exist; patterns of another text.
+    /// Errors: a layer or a head that does not exist; patterns of another text; a weight that is not finite.
     pub fn new(patterns: &[Tensor], layer: usize, head: usize, text: &Text) -> Result<Self> {
         let pattern = patterns.get(layer).ok_or_else(|| Error::out_of_range("layer", layer, patterns.len()))?;
         let heads = heads_of(pattern, text)?;
@@ -51,9 +51,9 @@ impl Heatmap {
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it: where a head looks
     /// when it looks at something. Rows that look at special tokens alone are empty.
-    pub fn without_special(&self) -> Result<Self> {
+    pub fn without_special(&self) -> Self {
         let weights = without_special(&self.weights, &self.special);
-        Ok(Self { title: format!("{}, special tokens left out", self.title), weights, ..self.clone() })
+        Self { title: format!("{}, special tokens left out", self.title), weights, ..self.clone() }
     }
 }
 
@@ -137,7 +137,7 @@ impl Show for Heatmap {
 /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
 /// let prompt = llm.read("Nancy works as a farmer in Austin, Nevada. In her free time, she enjoys")?;
 /// let heads = HeadGrid::new(&llm.attention(&prompt)?, &prompt)?;
-/// assert!(heads.svg().unwrap().contains("layer 1") && heads.without_special()?.text().contains("layer"));
+/// assert!(heads.svg().unwrap().contains("layer 1") && heads.without_special().text().contains("layer"));
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -149,17 +149,17 @@ pub struct HeadGrid {
 impl HeadGrid {
     /// From `L × (1,h,t,t)` patterns, as a model's `attention` yields them.
     ///
-    /// Errors: patterns of another text.
+    /// Errors: patterns of another text; a weight that is not finite.
     pub fn new(patterns: &[Tensor], text: &Text) -> Result<Self> {
         let layers = patterns.iter().map(|pattern| heads_of(pattern, text)).collect::<Result<_>>()?;
         Ok(Self { layers, special: special(text) })
     }
 
     /// The same with the weight on special tokens left out and each row scaled to sum to one without it.
-    pub fn without_special(&self) -> Result<Self> {
+    pub fn without_special(&self) -> Self {
         let left =
             |heads: &Vec<Vec<f64>>| heads.iter().map(|weights| without_special(weights, &self.special)).collect();
-        Ok(Self { layers: self.layers.iter().map(left).collect(), special: self.special.clone() })
+        Self { layers: self.layers.iter().map(left).collect(), special: self.special.clone() }
     }
 
     fn drawing(&self) -> Drawing {
@@ -222,7 +222,9 @@ fn heads_of(pattern: &Tensor, text: &Text) -> Result<Vec<Vec<f64>>> {
     let t = text.len();
     match pattern.dims() {
         &[1, _, rows, keys] if rows == t && keys == t => {
-            Ok(numbers(pattern)?.chunks(t * t).map(<[f64]>::to_vec).collect())
+            let weights = numbers(pattern)?;
+            finite("a weight of attention", &weights)?;
+            Ok(weights.chunks(t * t).map(<[f64]>::to_vec).collect())
         }
         other => Err(Error::shape("the attention pattern", format!("(1, h, {t}, {t}), of this text"), other)),
     }

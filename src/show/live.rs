@@ -1,7 +1,7 @@
 //! Charts as the plotly crate builds them, for JupyterLab's renderer.
 
 use plotly::color::Rgba;
-use plotly::common::{DashType, Fill, HoverInfo, Line, Marker, MarkerSymbol, Mode, Orientation, Title};
+use plotly::common::{DashType, Fill, HoverInfo, Label, Line, Marker, MarkerSymbol, Mode, Orientation, Title};
 use plotly::layout::{Axis, AxisType, Margin};
 use plotly::{Bar, Layout, Plot, Scatter};
 
@@ -26,13 +26,18 @@ pub(super) fn of(chart: &Chart) -> Plot {
     plot
 }
 
+/// A text as plotly is to show it, which reads `<b>` as markup, `&lt;` as a sign and what stands between dollars as a formula.
+fn literal(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('$', "&#36;")
+}
+
 /// Curves are told apart by their dashes as well as by their colours.
 fn curve(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
     const DASHES: [DashType; 5] =
         [DashType::Solid, DashType::Dash, DashType::Dot, DashType::DashDot, DashType::LongDash];
     let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
     let line = Line::new().color(hex(SERIES[i % SERIES.len()])).dash(DASHES[i % DASHES.len()].clone());
-    Scatter::new(x, y).name(&series.name).mode(Mode::LinesMarkers).line(line)
+    Scatter::new(x, y).name(literal(&series.name)).mode(Mode::LinesMarkers).line(line)
 }
 
 /// A pale band in the curve's colour, there along its upper edge and back along its lower one.
@@ -50,7 +55,7 @@ fn points(chart: &Chart, i: usize, series: &Series) -> Box<Scatter<f64, f64>> {
     const SYMBOLS: [MarkerSymbol; 2] = [MarkerSymbol::Circle, MarkerSymbol::CircleOpen];
     let (x, y): (Vec<_>, Vec<_>) = chart.drawn(series).unzip();
     let marker = Marker::new().color(hex(SERIES[i % SERIES.len()])).symbol(SYMBOLS[i % 2].clone()).size(8).opacity(0.7);
-    Scatter::new(x, y).name(&series.name).mode(Mode::Markers).marker(marker)
+    Scatter::new(x, y).name(literal(&series.name)).mode(Mode::Markers).marker(marker)
 }
 
 /// The line y = x over all that is drawn, if it was asked for.
@@ -70,9 +75,12 @@ fn bar(chart: &Chart) -> Box<Bar<f64, usize>> {
         .marker(Marker::new().color_array(colours).line(outline))
 }
 
+/// Names are whole where a pointer rests: cut short, «…, most first» and «…, least first» would be one.
 fn layout(chart: &Chart) -> Layout {
-    let axis = |label: &str| Axis::new().title(Title::with_text(label)).auto_margin(true);
-    let layout = Layout::new().title(Title::with_text(&chart.title)).margin(Margin::new().bottom(50).top(50));
+    let title = |text: &str| Title::with_text(literal(text));
+    let axis = |label: &str| Axis::new().title(title(label)).auto_margin(true);
+    let layout = Layout::new().title(title(&chart.title)).margin(Margin::new().bottom(50).top(50));
+    let layout = layout.hover_label(Label::new().name_length(-1));
     match &chart.data {
         Data::Curves(_) | Data::Points(_) => {
             let kind = || if chart.log { AxisType::Log } else { AxisType::Linear };
@@ -83,7 +91,7 @@ fn layout(chart: &Chart) -> Layout {
             let rows = axis("")
                 .range(vec![bars.len() as f64 - 0.5, -0.5])
                 .tick_values((0..bars.len()).map(|i| i as f64).collect());
-            let rows = rows.tick_text(bars.iter().map(|bar| bar.0.clone()).collect());
+            let rows = rows.tick_text(bars.iter().map(|bar| literal(&bar.0)).collect());
             layout.x_axis(axis(&chart.x)).y_axis(rows).height(150 + 22 * bars.len())
         }
     }

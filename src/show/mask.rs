@@ -2,6 +2,7 @@
 
 use candle_core::{D, DType, Device, Tensor};
 
+use super::ends;
 use crate::tensor::{finite, floating, numbers};
 use crate::{Error, Result};
 
@@ -22,7 +23,7 @@ pub fn min_max(map: &Tensor) -> Result<Tensor> {
     if values.is_empty() {
         return Err(Error::shape("the map", "at least one value", map.dims()));
     }
-    let (low, high) = values.iter().fold((f64::MAX, f64::MIN), |(low, high), &x| (low.min(x), high.max(x)));
+    let (low, high) = ends(values.iter().copied());
     let width = if high > low { high - low } else { 1.0 };
     let scaled: Vec<f64> = values.iter().map(|value| (value - low) / width).collect();
     Ok(Tensor::from_vec(scaled, map.shape(), &Device::Cpu)?.to_dtype(map.dtype())?.to_device(map.device())?)

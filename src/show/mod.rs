@@ -156,6 +156,11 @@ fn page(figure: &str) -> String {
     .into_string()
 }
 
+/// The least and the greatest of some numbers; of none, `(MAX, MIN)`.
+fn ends(numbers: impl Iterator<Item = f64>) -> (f64, f64) {
+    numbers.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)))
+}
+
 /// A number with its sign and four significant digits.
 fn signed(x: f64) -> String {
     beside(x, x)
@@ -168,7 +173,8 @@ fn beside(x: f64, largest: f64) -> String {
         return format!("{x:+}").replace('-', "−").replace("+NaN", "NaN");
     }
     let largest = if largest.abs() > f64::MIN_POSITIVE { largest.abs() } else { 0.0 };
-    let decimals = if largest == 0.0 { 3.0 } else { (3.0 - largest.log10().floor()).clamp(0.0, 7.0) };
+    let power = (largest * 1.00005).log10().floor(); // 0.99996 is written as 1.000
+    let decimals = if largest == 0.0 { 3.0 } else { (3.0 - power).clamp(0.0, 7.0) };
     let text = match largest {
         extreme if extreme != 0.0 && !(1e-4..1e6).contains(&extreme) => format!("{x:+.2e}"),
         _ => format!("{x:+.*}", decimals as usize),

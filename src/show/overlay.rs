@@ -18,12 +18,12 @@ use super::mask::red_mask;
 use super::palette::{hex, outline};
 use super::picture::{ROOM, at_most, fitted, framed, photograph, png};
 use super::svg::Drawing;
-use super::{Panel, Show, beside};
+use super::{Panel, Show, beside, ends};
 use crate::attribution::{Attribution, Features};
 use crate::baseline::blurred;
 use crate::model::Image;
 use crate::resample::{Interpolation, resample};
-use crate::tensor::{finite, numbers};
+use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// An attribution over pixels or patches, laid over its picture.
@@ -218,7 +218,7 @@ impl Overlay {
         match &self.style {
             Style::Heat => format!("{}; {}", colours(self.is_signed()), self.full()),
             Style::Mask(_) => {
-                let (low, high) = span(&self.attribution.scores);
+                let (low, high) = ends(self.attribution.scores.iter().copied());
                 let largest = high.max(-low);
                 format!("{}, which go from {} to {}", self.rule(), beside(low, largest), beside(high, largest))
             }
@@ -249,7 +249,7 @@ impl Overlay {
 
     /// Where full colour begins.
     fn full(&self) -> String {
-        let (low, high) = span(&self.attribution.scores);
+        let (low, high) = ends(self.attribution.scores.iter().copied());
         let largest = high.max(-low);
         match self.scale {
             _ if largest == 0.0 => "all scores are 0".into(),
@@ -272,14 +272,9 @@ fn signed_percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0).replace('-', "−")
 }
 
-fn span(scores: &[f64]) -> (f64, f64) {
-    scores.iter().fold((f64::MAX, f64::MIN), |(low, high), &score| (low.min(score), high.max(score)))
-}
-
 /// The scores over pixels or patches.
 fn over_a_picture(attribution: &Attribution) -> Result<Attribution> {
     attribution.consistent()?;
-    finite("a score", &attribution.scores)?;
     match (&attribution.features, attribution.features.map()) {
         (_, Some((0, _) | (_, 0))) => Err(Error::argument("there are no scores to lay over a picture")),
         (_, Some(_)) => Ok(attribution.clone()),

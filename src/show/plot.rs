@@ -3,9 +3,9 @@
 use super::bars::scale;
 use super::card::card;
 use super::chart::{Chart, Data, Series};
-use super::columns::{Edge, lines};
+use super::columns::{Edge, lines, own_line};
 use super::labels::{line, shortened};
-use super::{Show, blocks, drawing, live, signed};
+use super::{Show, blocks, drawing, ends, live, signed};
 use crate::agreement::rank_correlation;
 use crate::integrated_gradients::Convergence;
 
@@ -37,8 +37,7 @@ impl Show for Chart {
         if !bars.is_empty() {
             columns.push((Edge::Left, blocks::bars(&bars.iter().map(|bar| bar.1 / scale(bars)).collect::<Vec<_>>())));
         }
-        let more = more.map_or(String::new(), |more| format!("{more}\n"));
-        format!("{}\n{}{more}{}", line(&self.title), lines(&columns), self.note)
+        format!("{}\n{}{}{}", line(&self.title), lines(&columns), own_line(more.as_deref()), self.note)
     }
 
     fn html(&self) -> String {
@@ -78,7 +77,7 @@ fn points(points: impl Iterator<Item = (f64, f64)>) -> String {
     let (x, y): (Vec<f64>, Vec<f64>) = points.unzip();
     let correlation = rank_correlation(&x, &y).map_or(String::new(), |r| format!(", rank correlation {}", short(r)));
     let range = |of: &[f64]| {
-        let (low, high) = of.iter().fold((f64::MAX, f64::MIN), |(low, high), &v| (low.min(v), high.max(v)));
+        let (low, high) = ends(of.iter().copied());
         format!("from {} to {}", short(low), short(high))
     };
     let ranges = if x.is_empty() { String::new() } else { format!(", x {}, y {}", range(&x), range(&y)) };

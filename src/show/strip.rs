@@ -4,12 +4,12 @@ use maud::{Markup, html};
 
 use super::blocks::bars;
 use super::card::{DIM, card, title};
-use super::columns::{Edge, LONG, first, lines};
+use super::columns::{Edge, LONG, first, lines, own_line};
 use super::labels::{headline, label, names, shortened};
 use super::law::law;
 use super::palette::{diverging, hex, text_on};
 use super::running::running;
-use super::{Overlay, Panel, Show, beside, signed};
+use super::{Overlay, Panel, Show, beside, ends, signed};
 use crate::attribution::{Attribution, Features};
 use crate::model::text::Token;
 
@@ -147,15 +147,14 @@ impl Show for HeatStrip {
             true => [(Edge::Right, numbers), (Edge::Left, bars(&shares)), (Edge::Left, names)],
             false => [(Edge::Right, names), (Edge::Right, numbers), (Edge::Left, bars(&shares))],
         };
-        let more = more.map_or(String::new(), |more| format!("{more}\n"));
-        format!("{}\n{}{more}{}", headline(a), lines(&columns), law(a))
+        format!("{}\n{}{}{}", headline(a), lines(&columns), own_line(more.as_deref()), law(a))
     }
 }
 
 /// Scores over a tensor's elements: a row of shaded numbers if there are few, their range if there are many.
 fn elements(a: &Attribution) -> Markup {
     let scale = a.scores.iter().map(|s| s.abs()).fold(f64::MIN_POSITIVE, f64::max);
-    let (low, high) = a.scores.iter().fold((f64::MAX, f64::MIN), |(low, high), &s| (low.min(s), high.max(s)));
+    let (low, high) = ends(a.scores.iter().copied());
     html! {
         @if a.scores.len() <= 32 {
             div style="line-height: 2" {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::blocks;
 use super::card::{DIM, ROW, TABLE, card, title};
-use super::columns::{Edge, LONG, MANY, lines};
+use super::columns::{Edge, LONG, MANY, lines, own_line};
 use super::labels::{headline, largest, names, shortened};
 use super::law::law;
 use super::small_bars::{Bars, bar_and_text};
@@ -155,7 +155,7 @@ impl Show for ScoreTable {
         if self.intervals.is_some() {
             columns.insert(2, (Edge::Right, each(&|i| self.range(i, scale).unwrap_or_default())));
         }
-        let left_out = self.left_out().map_or(String::new(), |line| format!("{line}\n"));
+        let left_out = own_line(self.left_out().as_deref());
         format!("{}; the largest |score| first\n{}{left_out}{}", headline(a), lines(&columns), law(a))
     }
 
