@@ -114,8 +114,17 @@ fn same(what: &str, got: &[f64], wanted: &[f64], tolerance: f64) -> Outcome<()> 
     require(got.len() == wanted.len(), || format!("{what}: I expected {} numbers, got {}.", wanted.len(), got.len()))?;
     match got.iter().zip(wanted).position(|(&got, &wanted)| !near(got, wanted, tolerance)) {
         None => Ok(()),
-        Some(i) => Err(Gap(format!("{what}: number {i} is {:.4}, I expected {:.4}.", got[i], wanted[i]))),
+        Some(i) => {
+            let (got, wanted) = told_apart(got[i], wanted[i]);
+            Err(Gap(format!("{what}: number {i} is {got}, I expected {wanted}.")))
+        }
     }
+}
+
+/// Two numbers that differ, with as many digits as show it.
+fn told_apart(got: f64, wanted: f64) -> (String, String) {
+    let written = |digits: usize| (format!("{got:.digits$}"), format!("{wanted:.digits$}"));
+    (4..9).map(written).find(|(got, wanted)| got != wanted).unwrap_or_else(|| written(9))
 }
 
 /// The lists differ by more than all their signs, or this is the message.

@@ -408,6 +408,12 @@ fn frozen_layer_norm() {
         Ok((x * (rest / x)?.detach())?.broadcast_add(beta)?)
     };
     fails(check::frozen_layer_norm(by_ratio), "It adds up, but");
+    let but_the_mean = |x: &Tensor, gamma: &Tensor, beta: &Tensor| -> Result<Tensor> {
+        let mean = x.mean_keepdim(D::Minus1)?;
+        let stiff = (x.detach().broadcast_sub(&mean)? - x.broadcast_sub(&mean)?.detach())?;
+        Ok((normed(x, gamma, beta, kept, kept)?.detach() + stiff)?)
+    };
+    fails(check::frozen_layer_norm(but_the_mean), "Only 1/σ is a factor");
 }
 
 #[test]
@@ -421,6 +427,8 @@ fn soft_cap() {
     passes(check::soft_cap(gated));
     fails(check::soft_cap(|x, cap| Ok((x * (capped(x, cap)? / x)?.detach())?)), "the gate is 0/0");
     fails(check::soft_cap(|x, _| Ok(x.clone())), "The values");
+    let nearly = |x: &Tensor, cap: f64| -> Result<Tensor> { Ok((x * (capped(x, cap)? / (x + 1e-6)?)?.detach())?) };
+    fails(check::soft_cap(nearly), "number 0 is -29.441043, I expected -29.441042");
 }
 
 #[test]
@@ -434,20 +442,22 @@ fn other_balance() {
 
 #[test]
 fn second_half() {
-    let halves = |why: &LayerGradients, biases: bool| -> Result<Tensor> {
+    let halves = |why: &LayerGradients, biases: std::ops::Range<usize>| -> Result<Tensor> {
         let half = why.layers() / 2;
         let mut total = why.relevance(half)?;
         for layer in half + 1..why.layers() {
             total = (total + why.relevance(layer)?)?;
         }
-        for bias in why.biases[half..].iter().filter(|_| biases) {
+        for bias in &why.biases[biases] {
             total = (total + bias)?;
         }
         Ok(total.squeeze(0)?)
     };
     fails(check::second_half(|why| full_grad_plus(why)?.tensor()), "These are all layers");
-    passes(check::second_half(|why| halves(why, true)));
-    fails(check::second_half(|why| halves(why, false)), "biases are missing");
+    passes(check::second_half(|why| halves(why, 2..why.biases.len())));
+    fails(check::second_half(|why| halves(why, 0..0)), "biases are missing");
+    fails(check::second_half(|why| halves(why, 2..4)), "The scores for");
+    fails(check::second_half(|why| halves(why, 0..why.biases.len())), "those of all layers");
     fails(check::second_half(|why| Ok(why.relevance(3)?.squeeze(0)?)), "The scores for");
 }
 

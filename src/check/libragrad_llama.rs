@@ -50,10 +50,14 @@ fn is_frozen_layer_norm(mine: &OfThree) -> Outcome {
     let (got, bias) = (product(&x, &x_bar)?, product(&beta.broadcast_as(x.shape())?, &y_bar)?);
     let wanted = product(&value, &y_bar)? - bias;
     require(!near(got, 0.0, 1e-3), || format!("Σ x·x̄ is {got:.4}: 1/σ is walked back too, and takes all of it."))?;
-    require(near(got, wanted, 1e-6), || {
-        format!("Σ x·x̄ + Σ β·ȳ is {:.4}, and Σ y·ȳ is {:.4}. The mean is linear.", got + bias, wanted + bias)
-    })?;
     let upstream = y_bar.broadcast_mul(&gamma)?.broadcast_div(&sigma)?;
+    let hint = match near(got, product(&x, &upstream)?, 1e-6) {
+        true => "The mean is linear.",
+        false => "Only 1/σ is a factor; all else is walked back.",
+    };
+    require(near(got, wanted, 1e-6), || {
+        format!("Σ x·x̄ + Σ β·ȳ is {:.4}, and Σ y·ȳ is {:.4}. {hint}", got + bias, wanted + bias)
+    })?;
     let balanced = upstream.broadcast_sub(&upstream.mean_keepdim(D::Minus1)?)?;
     same("It adds up, but is not γ·ȳ/σ less its mean", &numbers(&x_bar)?, &numbers(&balanced)?, 1e-6)?;
     Ok("What goes in is what comes out, with β's share of it.".into())
