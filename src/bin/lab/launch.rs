@@ -78,3 +78,11 @@ fn libraries(folder: &Path, path: &OsStr) -> Vec<PathBuf> {
     let rust = said(Command::new("rustc").args(["--print", "target-libdir"]).env("PATH", path));
     built.chain(rust.map(PathBuf::from)).collect()
 }
+
+#[test]
+fn folders_go_ahead_of_what_a_variable_lists_or_stands_for() -> Result<()> {
+    let listed = with("PELLUCID_NOT_SET", "/usr/local/lib:/usr/lib", ["/built".into(), "".into()])?;
+    assert_eq!(listed, "/built:/usr/local/lib:/usr/lib");
+    assert!(with("PATH", "", ["/built".into()])?.to_string_lossy().starts_with("/built:/"));
+    Ok(())
+}
