@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -44,19 +45,25 @@ fn lock_of(folder: &Path) -> Result<File> {
 
 /// A filled folder carries the stamp of the warm one it was made from; renaming it last makes it whole or absent.
 fn fill(warm: &Path, folder: &Path) -> Result<()> {
-    let stamp = || fs::read_to_string(warm.join("stamp")).context("pellucid is not compiled yet: `cargo lab prepare`");
-    let before = stamp()?;
-    if place::stamped(&folder.join("stamp"), &before) {
+    let now = || stamp(warm).context("pellucid is not compiled yet: `cargo lab prepare`");
+    let before = now()?;
+    if stamp(folder).is_ok_and(|filled| filled == before) {
         return Ok(());
     }
     let part = folder.with_extension("part");
     place::remove(&part)?;
     mirror(warm, &part).with_context(|| format!("filling {}: is the disk full?", folder.display()))?;
-    if stamp()? != before {
+    if now()? != before {
         bail!("pellucid was compiled anew meanwhile: start the kernel again");
     }
     place::remove(folder)?;
     Ok(fs::rename(part, folder)?)
+}
+
+/// What was built, and when: the same recipe makes other files each time, by their dates.
+fn stamp(folder: &Path) -> std::io::Result<(String, SystemTime)> {
+    let stamp = folder.join("stamp");
+    Ok((fs::read_to_string(&stamp)?, fs::metadata(&stamp)?.modified()?))
 }
 
 /// Another folder like this one, in a moment and without its hundreds of megabytes: what was compiled is linked to, and only
@@ -133,7 +140,7 @@ fn kernels_share_what_was_compiled_and_nothing_that_is_written() -> Result<()> {
     let (again, lock) = first_free(&warm, kernels.path())?;
     assert!(again == one && one.join("cell").is_file(), "free again, and filled already");
     drop(lock);
-    place::write(&warm.join("stamp"), "second")?;
+    place::write(&warm.join("stamp"), "first")?;
     assert!(first_free(&warm, kernels.path())?.0 == one && !one.join("cell").exists(), "filled anew");
     Ok(())
 }
