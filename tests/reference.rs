@@ -6,6 +6,8 @@
 //! `reference KIND NAME err=E tol=T ok|FAIL`, E and T being those of its worst field in its worst precision. What this
 //! runner does not know, a kind or a field, is a failure; what the crate does not have yet is in `PENDING`, and counted.
 
+#[path = "common/apart.rs"]
+mod apart;
 #[path = "common/minilm.rs"]
 mod minilm;
 mod reference_runner;
