@@ -88,7 +88,7 @@ fn perform(task: Task) -> Result<()> {
     match task {
         Task::Open { jupyter } => ready().and_then(|()| jupyter::open(&lab, &jupyter)),
         Task::Prepare => ready(),
-        Task::Device => Ok(println!("{}", device::choose()?)),
+        Task::Device => device::choose().map(|device| println!("{device}")),
         Task::Run { names, solved: false } => execute(&lab, &names, &[]),
         Task::Run { names, solved: true } => execute(&lab, &names, &["--solved"]),
         Task::Build { names } => execute(&lab, &names, &["--build"]),
