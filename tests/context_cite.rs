@@ -156,7 +156,7 @@ fn a_surrogate_ranks_masks_it_has_not_seen() -> Result<()> {
     let question = Facts::of("pellucid/tiny-llama-facts")?.questions.remove(0);
     let (sources, prompt) = (Sources::sentences(&question.context.join(" "))?, asking(&llm, &question.question));
     let answer = llm.continuation(&prompt(sources.context())?, &question.answer)?;
-    let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(sources.len(), 64, 0.5, seed)?, &answer, &prompt);
+    let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(sources.len(), 64, 0.5, seed)?, &answer, prompt);
     let (fitted, fresh) = (cited(0)?, cited(1_000_000)?);
     let predicted = fitted.surrogate(0..answer.len(), 0.01)?.predict(fresh.masks())?;
     let score = rank_correlation(&predicted, &fresh.outputs(0..answer.len())?)?;
