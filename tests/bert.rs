@@ -1,5 +1,9 @@
 //! The whole BERT: its gradient, its hooks, its manners, and whether its explanations are the right ones.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::largest_difference;
 use pellucid::prelude::*;
 use pellucid::zoo::{RoleKind, Sentence};
 
@@ -104,8 +108,7 @@ fn watching_changes_nothing() -> Result<()> {
     let sites = sites.iter().map(|name| name.parse()).collect::<Result<Vec<Site>>>()?;
     let mut record = Record::new(&sites);
     let seen = bert.logits_hooked(&text, &x, &mut record)?;
-    let difference = (seen - bert.logits(&text, &x)?)?.abs()?.max_all()?.to_scalar::<f64>()?;
-    assert!(difference < 1e-12);
+    assert!(largest_difference(&seen, &bert.logits(&text, &x)?)? < 1e-12);
     assert_eq!(record.get(Site::Pattern(1))?.dims(), [1, 4, text.len(), text.len()]);
     assert!(record.get(Site::MlpOut(0)).is_err_and(|e| e.to_string().contains("blocks.0.mlp.out")));
     Ok(())
@@ -142,7 +145,7 @@ fn patching_in_another_texts_state_moves_its_answer_over() -> Result<()> {
     let answer = bert.logits_hooked(&good, &embed(&good)?, &mut record)?;
     let mut patch = Edit::patch(at, record.get(at)?.clone());
     let patched = bert.logits_hooked(&bad, &embed(&bad)?, &mut patch)?;
-    assert!((answer - patched)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12);
+    assert!(largest_difference(&answer, &patched)? < 1e-12);
     let silenced = bert.logits_hooked(&bad, &embed(&bad)?, &mut Edit::ablate(Site::Embed));
     assert!(silenced.is_ok());
     Ok(())

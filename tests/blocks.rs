@@ -1,5 +1,9 @@
 //! Every differentiable block against finite differences and against candle's own operations, in `f64`.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::largest_difference;
 use pellucid::model::blocks::{
     Activation, Attention, Chain, Gate, HeadNorm, LayerNorm, Linear, LogProbability, Pairing, RmsNorm, Rope, Setting,
     Stage, UnitLength,
@@ -166,10 +170,6 @@ impl Hook for Watching {
     fn at(&mut self, _: Site, x: Tensor) -> Result<Tensor> {
         Ok(x)
     }
-}
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }
 
 /// The roads a chain can take.

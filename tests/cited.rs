@@ -1,7 +1,14 @@
 //! Answers cited on the embedded facts models: exact and fast passes, baselines, how far to believe them, and what they are good for.
 
+#[path = "common/apart.rs"]
+mod apart;
+#[path = "common/asking.rs"]
+mod asking;
+
 use std::collections::BTreeMap;
 
+use apart::far;
+use asking::asking;
 use pellucid::faithfulness::linear_datamodeling_score;
 use pellucid::prelude::*;
 use pellucid::zoo::Question;
@@ -11,16 +18,6 @@ const MODELS: [&str; 2] = ["pellucid/tiny-llama-facts", "pellucid/tiny-qwen-fact
 
 fn said<T>(result: Result<T>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "no error".into())
-}
-
-fn far(a: &[f64], b: &[f64]) -> f64 {
-    assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
-}
-
-/// A question about a context, as the models were taught to read it.
-fn asking<'a>(llm: &'a CausalLm, question: &'a str) -> impl Fn(&str) -> Result<Text> + Copy + 'a {
-    move |context| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: {question}"))])
 }
 
 /// A model, its prompt about the lamp, and the answer.

@@ -1,13 +1,16 @@
 //! ContextCite: contexts without some sources, masks, log-odds, surrogates, and the sentence that decides an answer.
 
+#[path = "common/apart.rs"]
+mod apart;
+#[path = "common/asking.rs"]
+mod asking;
+
+use apart::far;
+use asking::asking;
 use pellucid::prelude::*;
 use pellucid::zoo::Question;
 
 const STORY: &str = "The bridge\n\nAnna built it in 1872. It is red.\n  Trains crossed it.\n\nA cat sleeps. ";
-
-fn far(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
-}
 
 fn said<T>(result: Result<T>) -> String {
     result.map_or_else(|error| error.to_string(), |_| "no error".into())
@@ -151,9 +154,9 @@ fn sources_that_say_the_same_and_sources_that_never_change() -> Result<()> {
 fn a_surrogate_ranks_masks_it_has_not_seen() -> Result<()> {
     let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
     let question = Facts::of("pellucid/tiny-llama-facts")?.questions.remove(0);
-    let (sources, prompt) = (Sources::sentences(&question.context.join(" "))?, asking(&llm, &question));
+    let (sources, prompt) = (Sources::sentences(&question.context.join(" "))?, asking(&llm, &question.question));
     let answer = llm.continuation(&prompt(sources.context())?, &question.answer)?;
-    let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(sources.len(), 64, 0.5, seed)?, &answer, &prompt);
+    let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(sources.len(), 64, 0.5, seed)?, &answer, prompt);
     let (fitted, fresh) = (cited(0)?, cited(1_000_000)?);
     let predicted = fitted.surrogate(0..answer.len(), 0.01)?.predict(fresh.masks())?;
     let score = rank_correlation(&predicted, &fresh.outputs(0..answer.len())?)?;
@@ -161,16 +164,11 @@ fn a_surrogate_ranks_masks_it_has_not_seen() -> Result<()> {
     Ok(())
 }
 
-/// A question about a context, as the models were taught to read it.
-fn asking(llm: &CausalLm, question: &Question) -> impl Fn(&str) -> Result<Text> {
-    move |context| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: {}", question.question))])
-}
-
 /// Whether the model answers rightly and, if so, whether the sentence that decides the answer comes first.
 fn found(llm: &CausalLm, question: &Question) -> Result<Option<bool>> {
     let parts: Vec<&str> = question.context.iter().map(String::as_str).collect();
     let sources = Sources::spans(&question.context.join(" "), &parts)?;
-    let prompt = asking(llm, question);
+    let prompt = asking(llm, &question.question);
     let answer = llm.generate(&prompt(sources.context())?, &Sampling::greedy(20))?;
     if answer.text().trim() != question.answer {
         return Ok(None);

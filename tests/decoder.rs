@@ -1,15 +1,15 @@
 //! Causal language models: what they say, the roads that must meet, and gradients.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::{far, largest_difference};
 use pellucid::prelude::*;
 
 const LLAMA: &str = "pellucid/tiny-llama-facts";
 const QWEN: &str = "pellucid/tiny-qwen-facts";
 const PROMPT: &str = "Michael works as a software engineer in Austin, Texas. In his free time, he enjoys";
 const SAID: &str = " painting, traveling to different countries, and volunteering at community events.";
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
-}
 
 #[test]
 fn both_models_say_what_their_rules_decide() -> Result<()> {
@@ -110,7 +110,7 @@ fn the_sequence_row_is_the_sum_of_token_rows_by_one_walk_or_many() -> Result<()>
     let matrix = integrated_gradients(|x| llm.log_probs(&said, x), &x, &blank, &steps)?;
     let row = integrated_gradients(|x| Ok(llm.log_probs(&said, x)?.sum(1)?), &x, &blank, &steps)?;
     assert_eq!(matrix.outputs.len(), said.len());
-    let far = matrix.scores.iter().zip(&row.scores).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let far = far(&matrix.scores, &row.scores);
     assert!(far < 1e-10, "{far:e}");
     let span = matrix.span(said.span("painting")?)?;
     assert!(

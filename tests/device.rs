@@ -7,9 +7,13 @@
 //!
 //! Without such a device, what remains is the road that it would take, through candle's own operations: `bf16` takes it on the CPU too.
 
+#[path = "common/apart.rs"]
+mod apart;
+
 use std::path::Path;
 use std::process::Command;
 
+use apart::far;
 use pellucid::prelude::*;
 
 /// What a model says and how methods explain it, by name.
@@ -167,9 +171,8 @@ fn vlm(load: &Load) -> Result<Numbers> {
 
 /// The largest difference, as a share of the largest number.
 fn gap(there: &[f64], here: &[f64]) -> f64 {
-    assert_eq!(there.len(), here.len());
     let size = here.iter().fold(f64::MIN_POSITIVE, |size, x| size.max(x.abs()));
-    there.iter().zip(here).map(|(a, b)| (a - b).abs() / size).fold(0.0, f64::max)
+    far(there, here) / size
 }
 
 fn on(device: &Device, dtype: DType) -> Load {
@@ -189,6 +192,14 @@ fn beyond(most: f64, other: &Load, title: &str) -> Result<Vec<String>> {
         }
     }
     Ok(wrong)
+}
+
+#[test]
+fn what_is_no_number_is_not_the_same() {
+    for (there, here) in [([f64::NAN, 1.0], [1.0, 1.0]), ([1.0, 1.0], [1.0, f64::NAN])] {
+        assert!(gap(&there, &here).is_nan());
+    }
+    assert_eq!(gap(&[1.0, -3.0], &[1.0, -4.0]), 0.25);
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Measures of explanations: theorems about them, toys by hand, Captum's numbers, and real models.
 
+#[path = "common/apart.rs"]
+mod apart;
+
 use std::cell::RefCell;
 use std::path::Path;
 
+use apart::largest_difference;
 use pellucid::faithfulness::*;
 use pellucid::prelude::*;
 use serde::Deserialize;
@@ -602,10 +606,6 @@ impl Hook for Blind {
     }
 }
 
-fn double() -> Load {
-    Load::f64()
-}
-
 fn folder(name: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vision").join(name).display().to_string()
 }
@@ -619,10 +619,6 @@ fn masks(t: usize) -> Result<Tensor> {
     Ok(Tensor::from_iter((0..4).flat_map(rows), &Device::Cpu)?.reshape((4, t))?)
 }
 
-fn largest(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?.abs()?.max_all()?.to_scalar()?)
-}
-
 fn pixels(model: &impl Vision) -> Result<Tensor> {
     let [height, width] = model.patches().size();
     pellucid::baseline::noise(&Tensor::zeros((3, height, width), DType::F64, &Device::Cpu)?, 0.5, 0.2, 7)
@@ -633,17 +629,17 @@ fn a_dropped_patch_is_one_that_nobody_attends_to() -> Result<()> {
     for name in
         ["pellucid/tiny-vit-shapes".to_string(), folder("deit"), folder("timm_distilled"), folder("timm_registers")]
     {
-        let vit = Vit::load_with(&name, &double())?;
+        let vit = Vit::load_with(&name, &Load::f64())?;
         let (x, (ahead, count)) = (pixels(&vit)?, (vit.patches().ahead(), vit.patches().count()));
         let masks = masks(count)?;
         let dropped = vit.logits_with(&x, &masks)?;
         for (i, row) in masks.to_vec2::<f64>()?.into_iter().enumerate() {
             let mut blind = Blind { layers: vit.layers(), seen: [vec![1.0; ahead], row].concat() };
             let unseen = vit.logits_hooked(&x.unsqueeze(0)?, &mut blind)?;
-            assert!(largest(&dropped.get(i)?, &unseen.get(0)?)? < 1e-11, "{name}, mask {i}");
+            assert!(largest_difference(&dropped.get(i)?, &unseen.get(0)?)? < 1e-11, "{name}, mask {i}");
         }
-        assert!(largest(&dropped.get(0)?, &vit.logits(&x.unsqueeze(0)?)?.get(0)?)? < 1e-11);
-        assert!(largest(&dropped.get(0)?, &dropped.get(3)?)? > 1e-3);
+        assert!(largest_difference(&dropped.get(0)?, &vit.logits(&x.unsqueeze(0)?)?.get(0)?)? < 1e-11);
+        assert!(largest_difference(&dropped.get(0)?, &dropped.get(3)?)? > 1e-3);
         assert!(vit.logits_with(&x, &masks.zeros_like()?).is_ok());
         assert!(vit.logits_with(&x, &masks.narrow(1, 1, count - 1)?).is_err());
     }
@@ -653,24 +649,24 @@ fn a_dropped_patch_is_one_that_nobody_attends_to() -> Result<()> {
 #[test]
 fn a_mean_is_over_the_patches_that_are_there() -> Result<()> {
     for name in ["timm_siglip", "timm_registers_mean"] {
-        let vit = Vit::load_with(&folder(name), &double())?;
+        let vit = Vit::load_with(&folder(name), &Load::f64())?;
         let (x, ahead) = (pixels(&vit)?, vit.patches().ahead());
         let masks = masks(vit.patches().count())?;
         let dropped = vit.logits_with(&x, &masks)?;
-        assert!(largest(&dropped.get(0)?, &vit.logits(&x.unsqueeze(0)?)?.get(0)?)? < 1e-11, "{name}");
+        assert!(largest_difference(&dropped.get(0)?, &vit.logits(&x.unsqueeze(0)?)?.get(0)?)? < 1e-11, "{name}");
         // With one patch left, the mean is that patch: a model blind to the others leaves the same there.
         let mut blind = Blind { layers: vit.layers(), seen: [vec![1.0; ahead], masks.get(3)?.to_vec1()?].concat() };
         let left = vit.hidden_hooked(&x.unsqueeze(0)?, &mut blind)?.narrow(1, ahead + 2, 1)?.contiguous()?;
         let alone = vit.hidden(&x.unsqueeze(0)?)?.narrow(1, ahead + 2, 1)?;
-        assert!(largest(&left, &alone)? > 1e-6);
+        assert!(largest_difference(&left, &alone)? > 1e-6);
         let everywhere = left.broadcast_as((1, ahead + vit.patches().count(), left.dim(2)?))?.contiguous()?;
         let mut patch = Edit::patch(Site::ResidPost(vit.layers() - 1), everywhere);
         assert!(
-            largest(&dropped.get(3)?, &vit.logits_hooked(&x.unsqueeze(0)?, &mut patch)?.get(0)?)? < 1e-11,
+            largest_difference(&dropped.get(3)?, &vit.logits_hooked(&x.unsqueeze(0)?, &mut patch)?.get(0)?)? < 1e-11,
             "{name}"
         );
     }
-    let none = Vit::load_with(&folder("timm_siglip"), &double())?;
+    let none = Vit::load_with(&folder("timm_siglip"), &Load::f64())?;
     let gone = Tensor::zeros((1, none.patches().count()), DType::F64, &Device::Cpu)?;
     assert!(none.logits_with(&pixels(&none)?, &gone).unwrap_err().to_string().contains("at least one must be present"));
     Ok(())
@@ -678,33 +674,33 @@ fn a_mean_is_over_the_patches_that_are_there() -> Result<()> {
 
 #[test]
 fn clip_and_mixer_do_without_patches_too() -> Result<()> {
-    let clip = Clip::load_with("pellucid/tiny-clip-shapes", &double())?;
+    let clip = Clip::load_with("pellucid/tiny-clip-shapes", &Load::f64())?;
     let (prompts, x) = (clip.prompts(&["a red star", "a blue circle"])?, pixels(&clip)?);
     let masks_of_clip = masks(clip.patches().count())?;
     let dropped = clip.logits_with(&prompts, &x, &masks_of_clip)?;
     for (i, row) in masks_of_clip.to_vec2::<f64>()?.into_iter().enumerate() {
         let mut blind = Blind { layers: clip.layers(), seen: [vec![1.0], row].concat() };
         let unseen = clip.logits_hooked(&prompts, &x.unsqueeze(0)?, &mut blind)?;
-        assert!(largest(&dropped.get(i)?, &unseen.get(0)?)? < 1e-10, "mask {i}");
+        assert!(largest_difference(&dropped.get(i)?, &unseen.get(0)?)? < 1e-10, "mask {i}");
     }
-    let mixer = Mixer::load_with(&folder("timm_gmixer"), &double())?;
+    let mixer = Mixer::load_with(&folder("timm_gmixer"), &Load::f64())?;
     let (x, masks) = (pixels(&mixer)?, masks(mixer.patches().count())?);
     let zeroed = mixer.logits_with(&x, &masks)?;
     for (i, row) in masks.to_vec2::<f64>()?.into_iter().enumerate() {
         let row = Tensor::new(row, &Device::Cpu)?.reshape((1, (), 1))?;
         let mut zero = Edit::new(Site::ResidPre(0), move |x| Ok(x.broadcast_mul(&row)?));
         assert!(
-            largest(&zeroed.get(i)?, &mixer.logits_hooked(&x.unsqueeze(0)?, &mut zero)?.get(0)?)? < 1e-11,
+            largest_difference(&zeroed.get(i)?, &mixer.logits_hooked(&x.unsqueeze(0)?, &mut zero)?.get(0)?)? < 1e-11,
             "mask {i}"
         );
     }
-    assert!(largest(&zeroed.get(0)?, &zeroed.get(3)?)? > 1e-3);
+    assert!(largest_difference(&zeroed.get(0)?, &zeroed.get(3)?)? > 1e-3);
     Ok(())
 }
 
 #[test]
 fn a_dropped_word_is_one_that_nobody_attends_to() -> Result<()> {
-    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &double())?;
+    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?;
     let text = bert.read("I absolutely loved the movie, but the ending was awful.")?;
     let (x, masks) = (bert.embed(&text)?.unsqueeze(0)?, masks(text.len())?);
     let dropped = bert.logits_with(&text, &masks)?;
@@ -712,11 +708,11 @@ fn a_dropped_word_is_one_that_nobody_attends_to() -> Result<()> {
         let special = text.tokens().iter().map(|token| f64::from(u8::from(token.special)));
         let seen = row.iter().zip(special).map(|(there, special)| there.max(special)).collect();
         let unseen = bert.logits_hooked(&text, &x, &mut Blind { layers: bert.layers(), seen })?;
-        assert!(largest(&dropped.get(i)?, &unseen.get(0)?)? < 1e-11, "mask {i}");
+        assert!(largest_difference(&dropped.get(i)?, &unseen.get(0)?)? < 1e-11, "mask {i}");
     }
     let padded = bert.pad(text.clone(), text.len() + 5)?;
     let there = Tensor::cat(&[&masks, &masks.narrow(1, 0, 5)?.ones_like()?], 1)?;
-    assert!(largest(&bert.logits_with(&padded, &there)?, &dropped)? < 1e-11);
+    assert!(largest_difference(&bert.logits_with(&padded, &there)?, &dropped)? < 1e-11);
     Ok(())
 }
 
@@ -806,7 +802,7 @@ fn weights_are_shuffled_from_the_head_down_to_a_block() -> Result<()> {
         for from in 0..=layers {
             let shuffled = seen(&Load::shuffled_from(from, 0))?;
             for (i, (a, b)) in trained.iter().zip(&shuffled).enumerate() {
-                let same = largest(a, b)? == 0.0;
+                let same = largest_difference(a, b)? == 0.0;
                 assert_eq!(
                     same,
                     i <= 2 * from,
@@ -817,7 +813,7 @@ fn weights_are_shuffled_from_the_head_down_to_a_block() -> Result<()> {
             }
         }
         let everything = seen(&Load::shuffled(0))?;
-        assert!(largest(&trained[0], &everything[0])? > 0.0, "{name}");
+        assert!(largest_difference(&trained[0], &everything[0])? > 0.0, "{name}");
     }
     for (name, layers, look) in lookers()? {
         let beyond = look(&Load::shuffled_from(layers + 1, 0), &mut Record::new(&[])).unwrap_err().to_string();
@@ -841,7 +837,10 @@ fn clip_is_shuffled_down_its_image_tower() -> Result<()> {
     };
     let apart = |load: &Load| {
         let (before, after) = (features(&trained)?, features(&Clip::load_with(MODEL, load)?)?);
-        Ok::<_, pellucid::Error>((largest(&before[0], &after[0])?, largest(&before[1], &after[1])?))
+        Ok::<_, pellucid::Error>((
+            largest_difference(&before[0], &after[0])?,
+            largest_difference(&before[1], &after[1])?,
+        ))
     };
     for from in 0..=trained.layers() {
         let (seen, read) = apart(&Load::shuffled_from(from, 0))?;

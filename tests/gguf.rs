@@ -1,9 +1,13 @@
 //! GGUF: the same model as in safetensors, packed, and its gradients.
 
+#[path = "common/apart.rs"]
+mod apart;
+
 use std::collections::HashMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use apart::largest_difference;
 use candle_core::quantized::gguf_file::{self, Value};
 use candle_core::quantized::{GgmlDType, QTensor};
 use pellucid::prelude::*;
@@ -144,10 +148,6 @@ fn twins(folder: &Path, kind: &str, dtype: GgmlDType) -> Result<(PathBuf, PathBu
     });
     std::fs::write(plain.join("config.json"), config.to_string())?;
     Ok((gguf, plain))
-}
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?)
 }
 
 const TEXT: &str = "Michael works as a pilot in Austin, Texas.";

@@ -1,8 +1,12 @@
 //! LibraGrad's theorem on whole models of every family, in `f64`: relevance and biases of every layer sum to the output, no
 //! value changes, and without one of the rules the law fails.
 
+#[path = "common/apart.rs"]
+mod apart;
+
 use std::path::Path;
 
+use apart::{largest, largest_difference};
 use pellucid::prelude::*;
 
 /// A number that a model says, walked back by rules and seen by a hook.
@@ -29,12 +33,8 @@ impl Case {
     }
 }
 
-fn double() -> Load {
-    Load { dtype: DType::F64, ..Load::default() }
-}
-
 fn bert() -> Result<Case> {
-    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &double())?;
+    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?;
     let text = bert.pad(bert.read("I absolutely loved the movie, but the ending was awful.")?, 24)?;
     let (x, target) = (bert.embed(&text)?.unsqueeze(0)?, Target::Logit(bert.label("positive")?));
     Ok(Case::new("BERT", bert.layers(), move |rules, hook| {
@@ -43,7 +43,7 @@ fn bert() -> Result<Case> {
 }
 
 fn decoder(source: &str) -> Result<Case> {
-    let llm = CausalLm::load_with(source, &double())?;
+    let llm = CausalLm::load_with(source, &Load::f64())?;
     let prompt = llm.read("Michael works as a software engineer in Austin, Texas. In his free time, he enjoys")?;
     let (x, target) = (llm.embed(&prompt)?.unsqueeze(0)?, Target::Contrast(7, 3));
     Ok(Case::new(source, llm.layers(), move |rules, hook| target.of(&llm.under(rules).next_logits_hooked(&x, hook)?)))
@@ -57,7 +57,7 @@ fn pixels(model: &impl Vision) -> Result<Tensor> {
 }
 
 fn vit(source: &str) -> Result<Case> {
-    let vit = Vit::load_with(source, &double())?;
+    let vit = Vit::load_with(source, &Load::f64())?;
     let x = pixels(&vit)?;
     Ok(Case::new(source, vit.layers(), move |rules, hook| {
         Target::Logit(1).of(&vit.under(rules).logits_hooked(&x, hook)?)
@@ -65,7 +65,7 @@ fn vit(source: &str) -> Result<Case> {
 }
 
 fn gmixer() -> Result<Case> {
-    let mixer = Mixer::load_with(&folder("timm_gmixer"), &double())?;
+    let mixer = Mixer::load_with(&folder("timm_gmixer"), &Load::f64())?;
     let x = pixels(&mixer)?;
     Ok(Case::new("gMixer", mixer.layers(), move |rules, hook| {
         Target::Logit(1).of(&mixer.under(rules).logits_hooked(&x, hook)?)
@@ -73,7 +73,7 @@ fn gmixer() -> Result<Case> {
 }
 
 fn clip() -> Result<Case> {
-    let clip = Clip::load_with("pellucid/tiny-clip-shapes", &double())?;
+    let clip = Clip::load_with("pellucid/tiny-clip-shapes", &Load::f64())?;
     let (prompts, x) = (clip.prompts(&["a red star", "a blue star", "a red circle"])?, pixels(&clip)?);
     Ok(Case::new("CLIP", clip.layers(), move |rules, hook| {
         Target::Logit(1).of(&clip.under(rules).logits_hooked(&prompts, &x, hook)?)
@@ -81,7 +81,7 @@ fn clip() -> Result<Case> {
 }
 
 fn vlm() -> Result<Case> {
-    let vlm = Vlm::load_with("pellucid/tiny-vlm-shapes", &double())?;
+    let vlm = Vlm::load_with("pellucid/tiny-vlm-shapes", &Load::f64())?;
     let scene = Scene::empty(1).with(Shape::Square, Colour::Red, 18.0, 20.0, 10.0)?;
     let prompt = vlm.ask("What colour is the square?", &scene.image()?)?;
     let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;
@@ -187,7 +187,7 @@ fn rules_change_no_value() -> Result<()> {
 
 /// The largest gap of any layer, relative to the output.
 fn worst(case: &Case, rules: Rules) -> Result<f64> {
-    Ok(case.why(rules)?.balance()?.into_iter().map(|law| law.gap().abs()).fold(0.0, f64::max))
+    Ok(largest(case.why(rules)?.balance()?.into_iter().map(|law| law.gap().abs())))
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn an_exact_norm_takes_the_relevance_of_what_it_reads() -> Result<()> {
 /// A probability's gradient is that of p·(z − Σ p·z), not of p (softmax is walked back as it is).
 #[test]
 fn a_probability_sums_to_its_contrast_with_all_classes() -> Result<()> {
-    let vit = Vit::load_with("pellucid/tiny-vit-shapes", &double())?;
+    let vit = Vit::load_with("pellucid/tiny-vit-shapes", &Load::f64())?;
     let x = pixels(&vit)?;
     let libra = vit.under(Rules::libragrad());
     let why = layer_gradients(|hook| Target::Probability(2).of(&libra.logits_hooked(&x, hook)?), vit.layers())?;
@@ -251,7 +251,7 @@ fn an_exact_length_sums_to_nothing() -> Result<()> {
 /// later than what is explained have none.
 #[test]
 fn gradient_x_input_takes_any_rule() -> Result<()> {
-    let llm = CausalLm::load_with("pellucid/tiny-llama-facts", &double())?.under(Rules::libragrad());
+    let llm = CausalLm::load_with("pellucid/tiny-llama-facts", &Load::f64())?.under(Rules::libragrad());
     let prompt = llm.read("Michael works as a software engineer in Austin, Texas.")?;
     let (x, target) = (llm.embed(&prompt)?, Target::Logit(9));
     let why = gradient_x_input(|x| target.of(&llm.logits(x)?), &x)?.over(&prompt)?;
@@ -266,7 +266,7 @@ fn gradient_x_input_takes_any_rule() -> Result<()> {
 /// Several examples at once have the gradients that each has by itself.
 #[test]
 fn examples_do_not_talk() -> Result<()> {
-    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &double())?.under(Rules::libragrad());
+    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?.under(Rules::libragrad());
     let text = bert.read("I loved it.")?;
     let x = bert.embed(&text)?;
     let both = Tensor::stack(&[&x, &(&x * 0.5)?], 0)?;
@@ -274,9 +274,9 @@ fn examples_do_not_talk() -> Result<()> {
         |x: &Tensor| layer_gradients(|hook| Target::Logit(1).of(&bert.logits_hooked(&text, x, hook)?), bert.layers());
     let (both, one) = (of(&both)?, of(&(&x * 0.5)?.unsqueeze(0)?)?);
     for layer in 0..=bert.layers() {
-        let gap = (both.relevance(layer)?.narrow(0, 1, 1)? - one.relevance(layer)?)?.abs()?.max_all()?;
-        let biases = (both.biases[layer].narrow(0, 1, 1)? - &one.biases[layer])?.abs()?.max_all()?;
-        assert!(gap.to_scalar::<f64>()? < 1e-12 && biases.to_scalar::<f64>()? < 1e-12, "layer {layer}");
+        let gap = largest_difference(&both.relevance(layer)?.narrow(0, 1, 1)?, &one.relevance(layer)?)?;
+        let biases = largest_difference(&both.biases[layer].narrow(0, 1, 1)?, &one.biases[layer])?;
+        assert!(gap < 1e-12 && biases < 1e-12, "layer {layer}");
     }
     assert!(full_grad(&both).is_err_and(|error| error.to_string().contains("one example at a time")));
     Ok(())
@@ -335,7 +335,7 @@ fn maps_are_what_their_equations_say() -> Result<()> {
 
 #[test]
 fn attcat_weighs_what_layers_leave_with_the_attention_tokens_got() -> Result<()> {
-    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &double())?;
+    let bert = Bert::load_with("pellucid/tiny-bert-sentiment", &Load::f64())?;
     let text = bert.read("I loved it.")?;
     let x = bert.embed(&text)?.unsqueeze(0)?;
     let why = layer_gradients(|hook| Target::Logit(1).of(&bert.logits_hooked(&text, &x, hook)?), bert.layers())?;
@@ -374,7 +374,7 @@ fn rules_have_names() {
 #[test]
 fn le_grad_is_the_slope_of_what_the_model_would_say_if_it_ended_there() -> Result<()> {
     const STEP: f64 = 1e-5;
-    let vit = Vit::load_with(&folder("timm_odd"), &double())?;
+    let vit = Vit::load_with(&folder("timm_odd"), &Load::f64())?;
     let (x, depth, key) = (pixels(&vit)?, vit.layers(), 3);
     let f = |hook: &mut dyn Hook| Target::Logit(1).of(&vit.logits_hooked(&x, hook)?);
     for layer in 0..depth {
@@ -428,7 +428,7 @@ impl Hook for Moved {
 /// Grad-ECLIP by hand, from what the last attention reads and the gradient of what it makes.
 #[test]
 fn grad_eclip_is_what_its_equation_says() -> Result<()> {
-    let vit = Vit::load_with(&folder("timm_odd"), &double())?;
+    let vit = Vit::load_with(&folder("timm_odd"), &Load::f64())?;
     let (x, layer) = (pixels(&vit)?, vit.layers() - 1);
     let f = |hook: &mut dyn Hook| Target::Logit(1).of(&vit.logits_hooked(&x, hook)?);
     let (mut record, mut tap) = (Record::new(&[Site::Qkv(layer)]), Tap::new(&[Site::Z(layer)]));

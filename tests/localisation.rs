@@ -136,7 +136,7 @@ fn hold(model: &str, table: &[[f64; 4]], least: &[Least; METHODS.len()]) {
     let mut wrong = Vec::new();
     for (((name, _), row), least) in METHODS.iter().zip(table).zip(least) {
         println!("{name:>18} {:.2} {:.2} {:.2} {:.2}", row[0], row[1], row[2], row[3]);
-        if row.iter().zip(least).any(|(got, least)| got < least) {
+        if !row.iter().zip(least).all(|(got, least)| got >= least) {
             wrong.push(format!("{model}, {name}: {row:.2?}, at least {least:?} is asked"));
         }
     }

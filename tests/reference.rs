@@ -6,8 +6,13 @@
 //! `reference KIND NAME err=E tol=T ok|FAIL`, E and T being those of its worst field in its worst precision. What this
 //! runner does not know, a kind or a field, is a failure; what the crate does not have yet is in `PENDING`, and counted.
 
-mod common;
+#[path = "common/apart.rs"]
+mod apart;
+#[path = "common/minilm.rs"]
+mod minilm;
 mod reference_runner;
+#[path = "common/seer.rs"]
+mod seer;
 
 use std::path::PathBuf;
 

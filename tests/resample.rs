@@ -1,5 +1,9 @@
 //! Maps at another size, against published numbers and against laws of interpolation.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::largest_difference;
 use pellucid::prelude::*;
 use pellucid::show::{min_max, red_mask};
 use serde_json::Value;
@@ -26,8 +30,7 @@ fn tensor(value: &Value, shape: &[usize]) -> Result<Tensor> {
 }
 
 fn close(a: &Tensor, b: &Tensor) -> Result<()> {
-    let difference = (a - b)?.abs()?.max_all()?.to_scalar::<f64>()?;
-    assert!(difference < 1e-9, "{a} is not {b}");
+    assert!(largest_difference(a, b)? < 1e-9, "{a} is not {b}");
     Ok(())
 }
 

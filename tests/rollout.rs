@@ -1,5 +1,9 @@
 //! Attention rollout and its family: what must hold whatever the maps.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::largest_difference as gap;
 use pellucid::prelude::*;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -43,12 +47,6 @@ fn identity(t: usize) -> Result<Tensor> {
 /// ½(A + I) of the heads' mean.
 fn mixed(map: &Tensor) -> Result<Tensor> {
     Ok((map.mean(1)?.broadcast_add(&identity(map.dim(3)?)?)? * 0.5)?)
-}
-
-/// The largest difference of two tensors.
-fn gap(a: &Tensor, b: &Tensor) -> Result<f64> {
-    assert_eq!(a.dims(), b.dims());
-    Ok((a.to_dtype(DType::F64)? - b.to_dtype(DType::F64)?)?.abs()?.max_all()?.to_scalar()?)
 }
 
 fn lowest(x: &Tensor) -> Result<f64> {

@@ -1,5 +1,9 @@
 //! Games and their players: the axioms of Shapley values, and the roads that lead to them.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::far;
 use pellucid::prelude::*;
 
 /// x₀ + 2x₁ + x₀x₁ + x₂x₃, and nothing of x₄.
@@ -12,10 +16,6 @@ fn game(x: &Tensor) -> Result<Tensor> {
 fn input() -> Result<(Tensor, Tensor, Groups)> {
     let x = Tensor::new(&[1.0f64, 1.0, 3.0, 3.0, 7.0], &Device::Cpu)?;
     Ok((x.clone(), x.zeros_like()?, Groups::elements(&x)))
-}
-
-fn far(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
 }
 
 const FAIR: [f64; 5] = [1.5, 2.5, 4.5, 4.5, 0.0];

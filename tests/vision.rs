@@ -1,5 +1,7 @@
 //! Models that see: the numbers of transformers, timm and open_clip, and what must hold whatever the weights.
 
+#[path = "common/apart.rs"]
+mod apart;
 #[path = "common/seen.rs"]
 mod seen;
 #[path = "common/seer.rs"]
@@ -9,6 +11,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
+use apart::{far, largest, largest_difference};
 use pellucid::candle_core::safetensors::{load, save};
 use pellucid::prelude::*;
 use seen::{copy, folder, picture};
@@ -102,10 +105,7 @@ fn doubles(x: &Tensor) -> Result<Vec<f64>> {
 /// The largest difference, relative to the largest number expected.
 fn distance(got: &Tensor, expected: &[f64]) -> Result<f64> {
     let got = doubles(got)?;
-    assert_eq!(got.len(), expected.len());
-    let largest = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(f64::abs).fold(0.0, f64::max);
-    let scale = largest(&mut expected.iter().copied());
-    Ok(largest(&mut got.iter().zip(expected).map(|(a, b)| a - b)) / scale)
+    Ok(far(&got, expected) / largest(expected.iter().copied().map(f64::abs)))
 }
 
 fn difference(a: &Tensor, b: &Tensor) -> Result<f64> {
@@ -403,7 +403,7 @@ fn what_is_dropped_leaves_the_others_in_their_places() -> Result<()> {
             Edit::new(Site::ResidPost(vit.layers() - 1), move |x| Ok(mean.broadcast_as(x.dims())?.contiguous()?));
         let x1 = x.unsqueeze(0)?;
         let wanted = Tensor::cat(&[vit.logits(&x1)?, vit.logits_hooked(&x1, &mut only)?], 0)?;
-        let gap = (vit.logits_with(&x, &present)? - wanted)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        let gap = largest_difference(&vit.logits_with(&x, &present)?, &wanted)?;
         assert!(gap < 1e-11, "{name}: {gap:e}");
     }
     Ok(())

@@ -1,5 +1,9 @@
 //! Vision-language models: pixels in, the logit of an answer's token out.
 
+#[path = "common/apart.rs"]
+mod apart;
+
+use apart::largest_difference;
 use pellucid::prelude::*;
 
 const FOLDERS: [&str; 3] = ["models/qwen2_vl", "models/qwen2_5_vl", "qwen_vl/public"];
@@ -14,10 +18,6 @@ fn waves(height: usize, width: usize) -> Result<Image> {
     Image::from_pixels(
         &Tensor::from_iter((0..3 * height * width).map(wave), &Device::Cpu)?.reshape((3, height, width))?,
     )
-}
-
-fn largest_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-    Ok((a - b)?.abs()?.flatten_all()?.max(0)?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 #[test]

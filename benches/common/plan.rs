@@ -34,8 +34,7 @@ impl Plan {
     ///
     /// Errors: anything else.
     pub fn asked(arguments: &[String]) -> Fallible<Self> {
-        let threads = std::thread::available_parallelism()?.get();
-        let mut plan = Self { scale: Scale::Laptop, dtype: "f32".into(), threads, names: Vec::new() };
+        let mut plan = Self::usual()?;
         let mut arguments = arguments.iter().filter(|argument| *argument != "--bench");
         while let Some(argument) = arguments.next() {
             let mut value = || arguments.next().ok_or_else(|| format!("{argument} needs a value"));
@@ -53,6 +52,23 @@ impl Plan {
             true => Err("bf16 is for GPUs: PELLUCID_DEVICE=cuda:0".into()),
             false => Ok(plan),
         }
+    }
+
+    /// What is meant where nothing is said: the scale of a laptop, in `f32`, on all cores, all rows.
+    fn usual() -> Fallible<Self> {
+        let threads = std::thread::available_parallelism()?.get();
+        Ok(Self { scale: Scale::Laptop, dtype: "f32".into(), threads, names: Vec::new() })
+    }
+
+    /// What its files are named after: the scale, and all else that makes its figures others than the usual ones,
+    /// `real-bf16-cuda0`, `laptop-1-threads`.
+    pub fn label(&self) -> Fallible<String> {
+        let usual = Self::usual()?;
+        let dtype = (self.dtype != usual.dtype).then(|| self.dtype.clone());
+        let device = (device::name() != "cpu").then(|| device::name().replace(':', ""));
+        let threads = (self.threads != usual.threads).then(|| format!("{}-threads", self.threads));
+        let unusual = [dtype, device, threads].into_iter().flatten();
+        Ok([self.scale_name().to_owned()].into_iter().chain(unusual).collect::<Vec<_>>().join("-"))
     }
 
     /// Whether something by one of these names was asked for.

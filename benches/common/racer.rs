@@ -72,9 +72,9 @@ impl Racer {
         let orders = self.orders.as_mut().ok_or("a racer without a standard input")?;
         writeln!(orders).map_err(|error| format!("{} has ended: {error}", self.name))?;
         self.answers.read_line(&mut line)?;
-        let answer: Result<(f64, f64, f64, Option<f64>), _> = serde_json::from_str(&line);
+        let answer: Result<(f64, Option<f64>, f64, Option<f64>), _> = serde_json::from_str(&line);
         let (seconds, own, sum, delta) = answer.map_err(|_| format!("{} did not work: {line}", self.name))?;
-        let peak_mib = watch.map_or(Some(own), |watch| watch.most(self.child.id()));
+        let peak_mib = watch.map_or(own, |watch| watch.most(self.child.id()));
         Ok(Run { seconds, peak_mib, sum, delta })
     }
 }
@@ -113,11 +113,11 @@ pub fn serve(device: &Device, mut work: impl FnMut() -> Fallible<(f64, Option<f6
     Ok(())
 }
 
-/// This process's peak memory, as the system counts it.
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse::<f64>().ok()).map_or(0.0, |kib| kib / 1024.0)
+/// This process's peak memory, as the system counts it; `None` where it tells nobody.
+fn peak_mib() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?.split_whitespace().next()?;
+    Some(kib.parse::<f64>().ok()? / 1024.0)
 }
 
 /// A command that runs this very program at a job.

@@ -3,18 +3,18 @@
 //!
 //! Each series is fitted by a power of what grows, seconds ∝ nᵖ, on logarithmic axes; p stands in the legend. The points of a series
 //! work in turn, every round each once; a point is a median. The figures are `benches/growth_*.svg`, of another scale
-//! or device `target/bench/growth_*.svg`.
+//! or device, or on other than all cores, `target/bench/growth_*.svg`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pellucid::prelude::{Chart, Series, Show};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::common::Fallible;
 use crate::common::plan::{Plan, Scale, home};
 use crate::common::racer::{Job, Racer, make, ourselves, race};
 use crate::common::shape::{Model, Work};
 use crate::common::watch::Watch;
-use crate::common::{Fallible, device};
 use crate::race::Family;
 use crate::report::folder;
 
@@ -124,16 +124,27 @@ fn masks(_: &mut Model, work: &mut Work, n: usize) {
 /// What a point took: how much was asked, median seconds, peak MiB.
 type Point = (usize, f64, Option<f64>);
 
-/// The figures that were asked for; all, if none.
+/// The figures that were asked for; all, if none. The numbers of those that were not stay as they are.
 pub fn run(plan: &Plan) -> Fallible<()> {
     plan.knows("figure", &GROWTHS.each_ref().map(|growth| growth.name))?;
-    let (watch, mut found) = (Watch::start()?, serde_json::Map::new());
+    let (watch, path) = (Watch::start()?, folder().join(format!("growth-{}.json", plan.label()?)));
     std::fs::create_dir_all(folder())?;
+    let mut found = known(&path)?;
     for growth in GROWTHS.iter().filter(|growth| plan.wants(&[growth.name])) {
         found.insert(growth.name.into(), grow(growth, plan, watch.as_ref())?);
+        std::fs::write(&path, format!("{:#}\n", Value::Object(found.clone())))?;
     }
-    let path = folder().join(format!("growth-{}.json", plan.scale_name()));
-    Ok(std::fs::write(path, format!("{:#}\n", Value::Object(found)))?)
+    Ok(())
+}
+
+/// What earlier runs have written to a file; nothing if there is none.
+///
+/// Errors: it holds something else.
+fn known(path: &Path) -> Fallible<Map<String, Value>> {
+    match std::fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()).into()),
+        Err(_) => Ok(Map::new()),
+    }
 }
 
 /// Measures and draws a figure; its numbers, as they are written.
@@ -198,14 +209,13 @@ fn draw(
         Chart::curves(&title, growth.axis, y, series.collect()).note(&format!("{y} ∝ nᵖ, fitted on logarithmic axes"));
     let chart = if kind.is_empty() { chart.log_log() } else { chart };
     println!("{}\n", chart.text());
-    chart.save(figures(plan).join(format!("growth_{}{kind}.svg", growth.name)))?;
+    chart.save(figures(plan)?.join(format!("growth_{}{kind}.svg", growth.name)))?;
     Ok(())
 }
 
-/// Where figures are written.
-fn figures(plan: &Plan) -> PathBuf {
-    let published = plan.scale == Scale::Laptop && device::name() == "cpu";
-    if published { home().join("benches") } else { folder() }
+/// Where figures are written: those of the usual plan are the published ones.
+fn figures(plan: &Plan) -> Fallible<PathBuf> {
+    Ok(if plan.label()? == "laptop" { home().join("benches") } else { folder() })
 }
 
 /// The slope of the straight line that fits log y over log x best, by least squares.

@@ -66,7 +66,9 @@ class Kernel:
         return shown[-1] if shown else "\n".join(["nothing was shown by", cell, *said])
 
     def peak(self) -> float:
-        """The peak memory of the kernel's processes that are alive, MiB."""
+        """The peak memory of the kernel's processes that are alive, MiB; NaN where the system does not tell."""
+        if not Path("/proc/self/status").exists():
+            return float("nan")
         kernel = psutil.Process(self.manager.provisioner.pid)
         return sum(map(high_water, [kernel, *kernel.children(recursive=True)]))
 

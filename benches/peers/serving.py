@@ -3,7 +3,7 @@
     python SCRIPT.py --folder FOLDER --task TASK --setting SETTING --model JSON --work JSON --threads N --device D --dtype T
 
 With TASK make the model's folder is made. With any other every line that comes in starts one run, and its answer is a line of
-JSON: seconds, peak memory in MiB, sum of the scores, and delta, or null where the peer tells none.
+JSON: seconds, peak memory in MiB, sum of the scores, and delta; null is what nobody tells.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from types import SimpleNamespace
 import torch
 from transformers.utils import logging
 
+MIB = 1024**2 if sys.platform == "darwin" else 1024  # macOS counts memory in bytes, Linux in KiB
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -56,5 +57,6 @@ def serve(explain, device: torch.device) -> None:
 
 def answer(seconds: float, total: float, delta: float, peak: float | None = None) -> None:
     """The line that says how a run went."""
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps([seconds, own if peak is None else peak, total, None if math.isnan(delta) else delta]), flush=True)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MIB
+    numbers = [seconds, own if peak is None else peak, total, delta]
+    print(json.dumps([None if math.isnan(number) else number for number in numbers]), flush=True)

@@ -242,11 +242,11 @@ fn faithful(asked: &Asked, cited: &ContextCite) -> Result<String> {
     ))
 }
 
-/// The largest difference; infinite between tables of different shapes.
+/// The largest difference; infinite between tables of different shapes, or where one is no number.
 fn farthest(ours: &[Vec<f64>], theirs: &[Vec<f64>]) -> f64 {
     if !ours.iter().map(Vec::len).eq(theirs.iter().map(Vec::len)) {
         return f64::INFINITY;
     }
     let pairs = ours.iter().flatten().zip(theirs.iter().flatten());
-    pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
+    pairs.map(|(a, b)| if a.is_nan() || b.is_nan() { f64::INFINITY } else { (a - b).abs() }).fold(0.0, f64::max)
 }

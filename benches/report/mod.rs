@@ -205,7 +205,8 @@ impl Report {
     }
 
     fn write(&self) -> Fallible<()> {
-        let (folder, name) = (folder(), format!("peers-{}", self.plan.scale_name()));
+        let rows: String = self.plan.names.iter().map(|row| format!("_{row}")).collect();
+        let (folder, name) = (folder(), format!("peers-{}{rows}", self.plan.label()?));
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(format!("{name}.md")), self.markdown())?;
         Ok(std::fs::write(folder.join(format!("{name}.json")), format!("{:#}\n", self.json()))?)

@@ -10,7 +10,7 @@ use super::kinds::Got;
 use super::last_logit;
 use super::value::Value;
 use super::vision::same_normalisation;
-use crate::common::seer::Seer;
+use crate::seer::Seer;
 
 /// What is explained, as the files write it.
 pub const LOGIT: &str = "logits[target]";

@@ -6,7 +6,7 @@ use super::Fallible;
 use super::case::Run;
 use super::kinds::Got;
 use super::value::Value;
-use crate::common::seer::Seer;
+use crate::seer::Seer;
 
 /// The discarding this crate does, as the files write it.
 pub const DISCARD: &str =

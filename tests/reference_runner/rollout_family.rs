@@ -12,6 +12,7 @@ use super::check::Check;
 use super::job::Job;
 use super::rollout::{fusion, layers, plain_first};
 use super::value::Value;
+use crate::apart::largest;
 
 /// A case, and all of the file, for some refer to others' inputs.
 pub fn job(number: usize, file: &Rc<Vec<Json>>) -> Job {
@@ -357,9 +358,8 @@ fn uniform_gap(example: &Json) -> Fallible<f64> {
     let off = (1.0 - kept) / n as f64;
     let given = |name: &str, closed: f64| example[name].as_f64().map_or(0.0, |given| (given - closed).abs());
     let cells = (0..n * n).map(|cell| (cell / n, cell % n));
-    let deviation =
-        cells.map(|(i, j)| (rolled[i][j] - off - if i == j { kept } else { 0.0 }).abs()).fold(0.0, f64::max);
-    Ok(deviation.max(given("diag", off + kept)).max(given("off", off)))
+    let deviations = cells.map(|(i, j)| (rolled[i][j] - off - if i == j { kept } else { 0.0 }).abs());
+    Ok(largest(deviations.chain([given("diag", off + kept), given("off", off)])))
 }
 
 fn gap(a: &Tensor, b: &Tensor) -> Fallible<f64> {

@@ -9,7 +9,7 @@ use pellucid::prelude::*;
 use serde_json::Value as Json;
 
 use super::Fallible;
-use crate::common::minilm;
+use crate::minilm;
 
 /// How a type of model is loaded from a folder.
 pub type Loader<M> = fn(&str, &Load) -> Result<M>;

@@ -11,7 +11,7 @@ use super::peer::{Explained, Peer};
 use super::units;
 use super::value::Value;
 use super::vision_language;
-use crate::common::seer::Seer;
+use crate::seer::Seer;
 
 /// What CLIP's logits are, as the files write it.
 pub const SIMILARITY: &str = "logits_per_image[0, target] = exp(logit_scale) * cosine";

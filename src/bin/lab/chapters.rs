@@ -19,8 +19,8 @@ const PROGRAMS: [(&str, &str); 3] = [
 
 /// Executes chapters headlessly. `options` are the program's: with `--build`, the executed notebooks become the ones learners
 /// open; with `--solved`, every exercise is solved.
-pub fn run(lab: &Lab, names: &[String], options: &[&str]) -> Result<()> {
-    turn_into(runner(lab, &chapters(lab, names)?)?.args(options))
+pub fn run(lab: &Lab, chapters: &[PathBuf], options: &[&str]) -> Result<()> {
+    turn_into(runner(lab, chapters)?.args(options))
 }
 
 /// The program that executes chapters, one after the other.
@@ -30,7 +30,7 @@ pub fn runner(lab: &Lab, chapters: &[PathBuf]) -> Result<Command> {
 
 /// Writes all chapters for a class: as they are, without solutions, and solved.
 pub fn hand_out(lab: &Lab, folder: &Path) -> Result<()> {
-    turn_into(&mut program(lab, "hand_out.py", &chapters(lab, &[])?, folder)?)
+    turn_into(&mut program(lab, "hand_out.py", &named(lab, &[])?, folder)?)
 }
 
 /// One of our programs, for these chapters; it writes to `out`.
@@ -45,7 +45,7 @@ fn program(lab: &Lab, name: &str, chapters: &[PathBuf], out: &Path) -> Result<Co
 }
 
 /// The chapters named, or all of them in order.
-fn chapters(lab: &Lab, names: &[String]) -> Result<Vec<PathBuf>> {
+pub fn named(lab: &Lab, names: &[String]) -> Result<Vec<PathBuf>> {
     let course = course(&lab.root.join("tutorials"))?;
     match names {
         [] if course.is_empty() => bail!("there are no chapters in tutorials/"),
@@ -54,15 +54,19 @@ fn chapters(lab: &Lab, names: &[String]) -> Result<Vec<PathBuf>> {
     }
 }
 
-/// A Markdown file anywhere, or a chapter by the beginning of its name: `01` is enough.
+/// A Markdown file anywhere, or a chapter by a beginning that no other name has: `01` is enough.
 fn find(course: &[PathBuf], name: &str) -> Result<PathBuf> {
     let path = Path::new(name);
     if path.is_file() {
         return Ok(path.canonicalize()?);
     }
-    let stem = |chapter: &&PathBuf| chapter.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with(name));
-    let chapter = course.iter().find(stem).cloned();
-    chapter.with_context(|| format!("no chapter «{name}»; there are: {}", stems(course)))
+    let begins = |chapter: &&PathBuf| chapter.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with(name));
+    let found: Vec<PathBuf> = course.iter().filter(begins).cloned().collect();
+    match found.as_slice() {
+        [chapter] => Ok(chapter.clone()),
+        [] => bail!("no chapter «{name}»; there are: {}", stems(course)),
+        _ => bail!("«{name}» may be any of these chapters: {}", stems(&found)),
+    }
 }
 
 /// All chapters, in the order of their numbers.
@@ -77,4 +81,13 @@ fn course(folder: &Path) -> Result<Vec<PathBuf>> {
 fn stems(course: &[PathBuf]) -> String {
     let stems = course.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy());
     stems.collect::<Vec<_>>().join(", ")
+}
+
+#[test]
+fn a_beginning_must_be_one_chapters_own() {
+    let course = ["01_gradients.md", "10_clip.md", "11_which.md"].map(PathBuf::from);
+    assert_eq!(find(&course, "01").ok(), Some(course[0].clone()));
+    let refused = |name| find(&course, name).expect_err("it names no single chapter").to_string();
+    assert_eq!(refused("1"), "«1» may be any of these chapters: 10_clip, 11_which");
+    assert_eq!(refused("2"), "no chapter «2»; there are: 01_gradients, 10_clip, 11_which");
 }

@@ -17,7 +17,10 @@ pub struct Device {
     why: String,
 }
 
-/// What is asked of evcxr's cargo in place of its own flags, so that the notebooks' prelude is built for CUDA.
+/// What is asked of evcxr's cargo in place of its own flags, which depend on what else is on the path: other flags would mean
+/// that all crates are built anew.
+const FLAGS: &str = "-Cprefer-dynamic";
+/// The same, so that the notebooks' prelude is built for CUDA.
 const FOR_CUDA: &str = "-Cprefer-dynamic\x1f--cfg\x1fpellucid_cuda";
 
 /// The device that `PELLUCID_DEVICE` asks for, or the best that the machine has.
@@ -38,6 +41,8 @@ fn chosen(asked: Option<&str>, gpus: &[String], toolkit: Option<PathBuf>) -> Res
     }
 }
 
+const EXPECTED: &str = "expected `cpu` or `cuda:0`: notebooks compute on the CPU or on an NVIDIA GPU, \
+                        and PELLUCID_DEVICE=cpu goes on";
 const NO_GPU: &str = "`nvidia-smi -L` lists no NVIDIA GPU";
 const NO_COMPILER: &str = "no CUDA compiler: install the CUDA toolkit, and have its `nvcc` on PATH or under CUDA_HOME";
 
@@ -45,7 +50,7 @@ const NO_COMPILER: &str = "no CUDA compiler: install the CUDA toolkit, and have 
 fn on_gpu(name: &str, gpus: &[String], toolkit: Option<PathBuf>) -> Result<Device> {
     let number =
         if name == "cuda" { Some(0) } else { name.strip_prefix("cuda:").and_then(|number| number.parse().ok()) };
-    let number: usize = number.with_context(|| format!("PELLUCID_DEVICE is `{name}`, expected `cpu` or `cuda:0`"))?;
+    let number: usize = number.with_context(|| format!("PELLUCID_DEVICE is `{name}`, {EXPECTED}"))?;
     let lacks = |what: &str| format!("PELLUCID_DEVICE asks for `{name}`, but {what}. PELLUCID_DEVICE=cpu does without");
     match (gpus.get(number), toolkit) {
         (_, None) if !gpus.is_empty() => bail!(lacks(&format!("there is {NO_COMPILER}"))),
@@ -77,11 +82,11 @@ impl Device {
             let rest = env::var(variable).map_or(String::new(), |rest| format!(":{rest}"));
             (variable, format!("{}{rest}", toolkit.join(folder).display()))
         };
-        let mut variables = vec![("PELLUCID_DEVICE", self.name.clone())];
+        let flags = if self.toolkit.is_some() { FOR_CUDA } else { FLAGS };
+        let mut variables = vec![("PELLUCID_DEVICE", self.name.clone()), ("CARGO_ENCODED_RUSTFLAGS", flags.into())];
         if let Some(toolkit) = &self.toolkit {
             variables.push(before("bin", "PATH", toolkit));
             variables.push(before("lib64", "LD_LIBRARY_PATH", toolkit));
-            variables.push(("CARGO_ENCODED_RUSTFLAGS", FOR_CUDA.into()));
         }
         variables
     }
@@ -102,5 +107,6 @@ fn a_kernel_on_a_gpu_is_built_for_it() {
     assert!(variable(&gpu, "CARGO_ENCODED_RUSTFLAGS").is_some_and(|(_, flags)| flags.ends_with("pellucid_cuda")));
     assert!(variable(&gpu, "PATH").is_some_and(|(_, path)| path.starts_with("/opt/cuda/bin:")));
     let cpu = chosen(Some("cpu"), &gpus, Some("/opt/cuda".into())).expect("there is always a CPU");
-    assert_eq!(cpu.environment(), [("PELLUCID_DEVICE", "cpu".into())]);
+    let expected = [("PELLUCID_DEVICE", "cpu".into()), ("CARGO_ENCODED_RUSTFLAGS", "-Cprefer-dynamic".into())];
+    assert_eq!(cpu.environment(), expected);
 }

@@ -17,6 +17,13 @@ use crate::process::turn_into;
 /// the folder that it builds in.
 const CELLS_UNOPTIMISED: &str = "[profile.dev.package.ctx]\nopt-level = 0\n";
 
+/// What says where libraries lie, and what it stands for where nothing has set it.
+const LIBRARIES: (&str, &str) = if cfg!(target_os = "macos") {
+    ("DYLD_FALLBACK_LIBRARY_PATH", "/usr/local/lib:/usr/lib")
+} else {
+    ("LD_LIBRARY_PATH", "")
+};
+
 /// Becomes the kernel, in the first build folder nobody uses; the one that `LAB_KERNEL=warm` asks for may download crates.
 ///
 /// The folder's lock goes along as the kernel's standard input, which kernels do not read: it is held exactly as long
@@ -47,20 +54,20 @@ fn forget_the_run(kernel: &mut Command) {
     }
 }
 
-/// What a desktop or a hub starts often knows nothing of cargo, and a cell nothing of libraries that it reaches by a link.
+/// What a desktop or a hub starts often knows nothing of cargo, and a cell nothing of its libraries: it is loaded from another
+/// folder than it was linked in, and reaches them by a link.
 fn find_programs(kernel: &mut Command, folder: &Path) -> Result<()> {
-    let path = with("PATH", env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin")))?;
-    if cfg!(target_os = "linux") {
-        kernel.env("LD_LIBRARY_PATH", with("LD_LIBRARY_PATH", libraries(folder, &path))?);
-    }
-    kernel.env("PATH", path);
+    let path = with("PATH", "", env::var_os("CARGO_HOME").map(|home| PathBuf::from(home).join("bin")))?;
+    let (variable, usual) = LIBRARIES;
+    kernel.env(variable, with(variable, usual, libraries(folder, &path))?).env("PATH", path);
     Ok(())
 }
 
-/// A variable that lists folders, with more of them ahead. (An empty one would stand for the notebook's own folder.)
-fn with(variable: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
-    let usual = env::var_os(variable).unwrap_or_default();
-    let folders = more.into_iter().chain(env::split_paths(&usual));
+/// A variable that lists folders, the usual ones if it is not set, with more of them ahead. (An empty one would stand for the
+/// notebook's own folder.)
+fn with(variable: &str, usual: &str, more: impl IntoIterator<Item = PathBuf>) -> Result<OsString> {
+    let listed = env::var_os(variable).unwrap_or_else(|| usual.into());
+    let folders = more.into_iter().chain(env::split_paths(&listed));
     Ok(env::join_paths(folders.filter(|folder| !folder.as_os_str().is_empty()))?)
 }
 
@@ -70,4 +77,12 @@ fn libraries(folder: &Path, path: &OsStr) -> Vec<PathBuf> {
     let built = targets.map(|target| target.path().join("debug/deps")).filter(|folder| folder.is_dir());
     let rust = said(Command::new("rustc").args(["--print", "target-libdir"]).env("PATH", path));
     built.chain(rust.map(PathBuf::from)).collect()
+}
+
+#[test]
+fn folders_go_ahead_of_what_a_variable_lists_or_stands_for() -> Result<()> {
+    let listed = with("PELLUCID_NOT_SET", "/usr/local/lib:/usr/lib", ["/built".into(), "".into()])?;
+    assert_eq!(listed, "/built:/usr/local/lib:/usr/lib");
+    assert!(with("PATH", "", ["/built".into()])?.to_string_lossy().starts_with("/built:/"));
+    Ok(())
 }

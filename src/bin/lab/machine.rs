@@ -23,8 +23,11 @@ const CC_HELP: &str = if cfg!(target_os = "macos") {
     "a C compiler (`cc`) to link the cells: `sudo apt install build-essential`, or your system's equivalent"
 };
 const RUST_HELP: &str = "Rust 1.95 or newer: `rustup update stable`, or install it from https://rustup.rs";
-const PYTHON_HELP: &str =
-    "Python 3.10 or newer with its `venv` module: `sudo apt install python3-venv`, or your system's equivalent";
+const PYTHON_HELP: &str = if cfg!(target_os = "macos") {
+    "Python 3.10 or newer: `brew install python`, or install it from https://www.python.org"
+} else {
+    "Python 3.10 or newer with its `venv` module: `sudo apt install python3-venv`, or your system's equivalent"
+};
 
 /// Looks for all three, so that one error names everything that is missing, and for a GPU.
 pub fn look() -> Result<Machine> {
@@ -49,9 +52,10 @@ fn rustc() -> Option<String> {
     output("rustc", &["--version", "--verbose"]).filter(|text| version(text) >= Some(RUST))
 }
 
-/// Debian and Ubuntu ship `venv` without the `ensurepip` it needs, hence both.
+/// Without its last number, which a security update changes: an environment outlives that. Debian and Ubuntu ship `venv` without
+/// the `ensurepip` it needs, hence both.
 fn python() -> Option<String> {
-    let probe = "import sys, venv, ensurepip; print('Python', sys.version.split()[0], sys.base_prefix)";
+    let probe = "import sys, venv, ensurepip; print('Python', '%d.%d' % sys.version_info[:2], sys.base_prefix)";
     output("python3", &["-c", probe]).filter(|text| version(text) >= Some(PYTHON))
 }
 
@@ -76,7 +80,7 @@ pub fn said(command: &mut Command) -> Option<String> {
 #[test]
 fn versions_are_read_and_ordered() {
     assert_eq!(version("rustc 1.95.0 (59807616e 2026-04-14)"), Some((1, 95)));
-    assert_eq!(version("Python 3.9.2 /usr"), Some((3, 9)));
-    assert!(version("Python 3.10.0 /usr") > version("Python 3.9.2 /usr"));
+    assert_eq!(version("Python 3.9 /usr"), Some((3, 9)));
+    assert!(version("Python 3.10 /usr") > version("Python 3.9 /usr"));
     assert_eq!(version("rustc: command not found"), None);
 }

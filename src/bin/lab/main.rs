@@ -84,17 +84,22 @@ fn main() -> ExitCode {
 
 fn perform(task: Task) -> Result<()> {
     let lab = Lab::here()?;
+    let ready = || steps::prepare(&lab);
     match task {
-        Task::Kernel { connection_file } => return launch::become_kernel(&lab, &connection_file),
-        Task::Device => println!("{}", device::choose()?),
-        _ => steps::prepare(&lab)?,
+        Task::Open { jupyter } => ready().and_then(|()| jupyter::open(&lab, &jupyter)),
+        Task::Prepare => ready(),
+        Task::Device => device::choose().map(|device| println!("{device}")),
+        Task::Run { names, solved: false } => execute(&lab, &names, &[]),
+        Task::Run { names, solved: true } => execute(&lab, &names, &["--solved"]),
+        Task::Build { names } => execute(&lab, &names, &["--build"]),
+        Task::HandOut { folder } => ready().and_then(|()| chapters::hand_out(&lab, &folder)),
+        Task::Kernel { connection_file } => launch::become_kernel(&lab, &connection_file),
     }
-    match task {
-        Task::Open { jupyter } => jupyter::open(&lab, &jupyter),
-        Task::Run { names, solved: false } => chapters::run(&lab, &names, &[]),
-        Task::Run { names, solved: true } => chapters::run(&lab, &names, &["--solved"]),
-        Task::Build { names } => chapters::run(&lab, &names, &["--build"]),
-        Task::HandOut { folder } => chapters::hand_out(&lab, &folder),
-        Task::Prepare | Task::Device | Task::Kernel { .. } => Ok(()),
-    }
+}
+
+/// Chapters are looked up first: nothing that takes minutes is begun for one that is not there.
+fn execute(lab: &Lab, names: &[String], options: &[&str]) -> Result<()> {
+    let chapters = chapters::named(lab, names)?;
+    steps::prepare(lab)?;
+    chapters::run(lab, &chapters, options)
 }

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 pub struct Lab {
     pub root: PathBuf,
     pub home: PathBuf,
+    /// What a user's programs keep for themselves, our part of it.
+    pub cache: Option<PathBuf>,
 }
 
 impl Lab {
@@ -18,7 +20,8 @@ impl Lab {
     pub fn here() -> Result<Lab> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../..");
         let root = root.canonicalize().context("the checkout has moved: run `cargo lab` in it")?;
-        Ok(Lab { home: root.join(".lab"), root })
+        let cache = named("XDG_CACHE_HOME", ".cache").map(|cache| cache.join("pellucid"));
+        Ok(Lab { home: root.join(".lab"), root, cache })
     }
 
     /// A path inside `.lab`.
@@ -31,7 +34,7 @@ impl Lab {
         let ours = self.at("kernels");
         match File::options().create(true).append(true).open(ours.join("0.lock")) {
             Ok(_) => Ok(ours),
-            Err(_) => Ok(cache()?.join("kernels")),
+            Err(_) => Ok(self.cache()?.join("kernels")),
         }
     }
 
@@ -44,7 +47,7 @@ impl Lab {
         }
         let mut hash = DefaultHasher::new();
         self.home.hash(&mut hash);
-        let real = cache()?.join(format!("{:x}", hash.finish()));
+        let real = self.cache()?.join(format!("{:x}", hash.finish()));
         if has_space(&real) {
             bail!("kernels cannot build in a folder with a space in its path, such as {}", real.display());
         }
@@ -52,6 +55,10 @@ impl Lab {
         fs::create_dir_all(&real)
             .and_then(|()| link(&real, &ours))
             .with_context(|| format!("making {}", real.display()))
+    }
+
+    fn cache(&self) -> Result<&Path> {
+        self.cache.as_deref().context("no place for a kernel to build in: set HOME")
     }
 
     /// The folder of the learner's notebooks, in which every kernel starts.
@@ -69,12 +76,6 @@ impl Lab {
 /// The folder that a variable names, or else the usual one below the user's home.
 pub fn named(variable: &str, usual: &str) -> Option<PathBuf> {
     env::var_os(variable).map(PathBuf::from).or_else(|| Some(env::home_dir()?.join(usual)))
-}
-
-/// What a user's programs keep for themselves, our part of it.
-fn cache() -> Result<PathBuf> {
-    let cache = named("XDG_CACHE_HOME", ".cache").context("no place for a kernel to build in: set HOME")?;
-    Ok(cache.join("pellucid"))
 }
 
 fn has_space(path: &Path) -> bool {
@@ -113,4 +114,24 @@ pub fn remove(path: &Path) -> Result<()> {
 /// Whether a stamp, the last file a finished step writes, tells of exactly this recipe.
 pub fn stamped(stamp: &Path, recipe: &str) -> bool {
     fs::read_to_string(stamp).is_ok_and(|text| text == recipe)
+}
+
+#[test]
+fn kernels_build_where_no_path_has_a_space() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let root = folder.path().canonicalize()?;
+    let lab = |home| Lab { root: root.clone(), home: root.join(home), cache: Some(root.join("cache")) };
+    let (plain, spaced) = (lab("checkout/.lab"), lab("my checkout/.lab"));
+    fs::create_dir_all(spaced.at("kernels/warm"))?; // of a time when nobody thought of it
+    for lab in [&plain, &spaced] {
+        lab.make_kernels()?;
+        fs::write(lab.at("kernels/kept"), "")?;
+        lab.make_kernels()?;
+        assert!(lab.at("kernels/kept").is_file() && !has_space(&lab.at("kernels").canonicalize()?));
+    }
+    assert_eq!(plain.at("kernels").canonicalize()?, plain.at("kernels"));
+    assert!(spaced.at("kernels").canonicalize()?.starts_with(root.join("cache")));
+    let nowhere = Lab { cache: Some(root.join("my cache")), ..lab("another checkout/.lab") };
+    assert!(nowhere.make_kernels().is_err_and(|error| error.to_string().contains("a space in its path")));
+    Ok(())
 }

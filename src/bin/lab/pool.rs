@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
@@ -44,19 +45,25 @@ fn lock_of(folder: &Path) -> Result<File> {
 
 /// A filled folder carries the stamp of the warm one it was made from; renaming it last makes it whole or absent.
 fn fill(warm: &Path, folder: &Path) -> Result<()> {
-    let stamp = || fs::read_to_string(warm.join("stamp")).context("pellucid is not compiled yet: `cargo lab prepare`");
-    let before = stamp()?;
-    if place::stamped(&folder.join("stamp"), &before) {
+    let now = || stamp(warm).context("pellucid is not compiled yet: `cargo lab prepare`");
+    let before = now()?;
+    if stamp(folder).is_ok_and(|filled| filled == before) {
         return Ok(());
     }
     let part = folder.with_extension("part");
     place::remove(&part)?;
     mirror(warm, &part).with_context(|| format!("filling {}: is the disk full?", folder.display()))?;
-    if stamp()? != before {
+    if now()? != before {
         bail!("pellucid was compiled anew meanwhile: start the kernel again");
     }
     place::remove(folder)?;
     Ok(fs::rename(part, folder)?)
+}
+
+/// What was built, and when: the same recipe makes other files each time, by their dates.
+fn stamp(folder: &Path) -> std::io::Result<(String, SystemTime)> {
+    let stamp = folder.join("stamp");
+    Ok((fs::read_to_string(&stamp)?, fs::metadata(&stamp)?.modified()?))
 }
 
 /// Another folder like this one, in a moment and without its hundreds of megabytes: what was compiled is linked to, and only
@@ -101,4 +108,62 @@ fn copy(from: &Path, to: &Path) -> std::io::Result<()> {
 /// Gives the copy the time of the original, which cargo goes by.
 fn date(from: &Path, to: &Path) -> std::io::Result<()> {
     File::options().append(true).open(to)?.set_modified(fs::metadata(from)?.modified()?)
+}
+
+/// A warm folder with one file of each kind, in a folder of the test's own.
+#[cfg(test)]
+fn warmed() -> Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::tempdir()?;
+    let warm = folder.path().join("warm");
+    for file in ["deps/libone.rlib", "deps/one.d", "incremental/one/work", "build/one-1/build-script-build"] {
+        place::write(&warm.join("target/debug").join(file), file)?;
+    }
+    place::write(&warm.join("stamp"), "first")?;
+    Ok((folder, warm))
+}
+
+#[test]
+fn kernels_share_what_was_compiled_and_nothing_that_is_written() -> Result<()> {
+    let (kernels, warm) = warmed()?;
+    let (one, lock) = first_free(&warm, kernels.path())?;
+    let (two, _second) = first_free(&warm, kernels.path())?;
+    assert_ne!(one, two, "the first is in use");
+    let is_link = |file: &str| one.join("target/debug").join(file).is_symlink();
+    let compiled = ["deps/libone.rlib", "build/one-1/build-script-build"];
+    assert_eq!(compiled.map(is_link), [cfg!(target_os = "linux"); 2]);
+    assert!(!is_link("deps/one.d") && fs::read_dir(one.join("target/debug/incremental"))?.next().is_none());
+    let time = |folder: &Path| fs::metadata(folder.join("target/debug/deps/one.d"))?.modified();
+    assert_eq!(time(&one)?, time(&warm)?, "cargo goes by it");
+
+    fs::write(one.join("cell"), "")?;
+    drop(lock);
+    let (again, lock) = first_free(&warm, kernels.path())?;
+    assert!(again == one && one.join("cell").is_file(), "free again, and filled already");
+    drop(lock);
+    place::write(&warm.join("stamp"), "first")?;
+    assert!(first_free(&warm, kernels.path())?.0 == one && !one.join("cell").exists(), "filled anew");
+    Ok(())
+}
+
+/// The warm folder holds a pipe: filling waits there, while the stamp changes.
+#[test]
+#[cfg(unix)]
+fn no_kernel_starts_on_half_of_an_old_build_and_half_of_a_new_one() -> Result<()> {
+    let (kernels, warm) = warmed()?;
+    let pipe = warm.join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status()?.success());
+    let meanwhile = warm.join("stamp");
+    let other = std::thread::spawn(move || {
+        let mut pipe = File::options().write(true).open(pipe)?;
+        fs::write(meanwhile, "second")?;
+        std::io::Write::write_all(&mut pipe, b"as it was")
+    });
+    let refused = first_free(&warm, kernels.path()).expect_err("two builds in one folder");
+    assert!(refused.to_string().contains("compiled anew meanwhile"), "{refused:#}");
+    assert!(!kernels.path().join("0/stamp").exists());
+    other.join().expect("it does not panic")?;
+    place::remove(&warm.join("stamp"))?;
+    let refused = first_free(&warm, kernels.path()).expect_err("nothing is compiled");
+    assert!(refused.to_string().contains("`cargo lab prepare`"), "{refused:#}");
+    Ok(())
 }

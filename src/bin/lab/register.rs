@@ -1,5 +1,6 @@
 //! What Jupyter is told about the kernel.
 
+use std::env;
 use std::fs;
 use std::thread::available_parallelism;
 
@@ -21,7 +22,7 @@ const MALLOC: &str = "glibc.malloc.mmap_threshold=33554432:\
 
 /// Where cargo and rustup live, below the home folder unless a variable says otherwise. A kernel builds with the toolchain and the
 /// crates that pellucid was compiled with, whoever starts it and from wherever.
-const TOOLCHAIN: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
+const HOMES: [(&str, &str); 2] = [("CARGO_HOME", ".cargo"), ("RUSTUP_HOME", ".rustup")];
 
 /// Costs nothing, so it is done at every start and is never out of date.
 pub fn register(lab: &Lab, device: &Device) -> Result<()> {
@@ -38,7 +39,7 @@ pub fn register(lab: &Lab, device: &Device) -> Result<()> {
 fn install_myself(lab: &Lab) -> Result<()> {
     let (copy, new) = (lab.at("bin/lab"), lab.at("bin/lab.new"));
     fs::create_dir_all(lab.at("bin"))?;
-    fs::copy(std::env::current_exe()?, &new).context("copying `lab`")?;
+    fs::copy(env::current_exe()?, &new).context("copying `lab`")?;
     Ok(fs::rename(new, copy)?)
 }
 
@@ -57,8 +58,8 @@ fn spec(lab: &Lab, device: &Device) -> Value {
     })
 }
 
-/// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold or lld
-/// by itself where one is on the path.
+/// Work is spread by rayon, so candle's own threads stay at one. A faster linker needs no mention: evcxr takes mold by itself
+/// where it is on the path. What cargo keeps to compile a changed crate in parts would take 350 MB, and makes no cell quicker.
 fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     let threads = available_parallelism().map_or(1, usize::from).to_string();
     let mut variables = Map::new();
@@ -66,10 +67,14 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
     set("RUST_LIB_BACKTRACE", "0".into());
     set("RAYON_NUM_THREADS", threads);
     set("CANDLE_NUM_THREADS", "1".into());
+    set("CARGO_INCREMENTAL", "0".into());
     set("PELLUCID_MODELS", lab.at("models").display().to_string());
-    let toolchain = TOOLCHAIN.iter().filter_map(|(name, usual)| Some((name, place::named(name, usual)?)));
-    for (name, folder) in toolchain.filter(|(_, folder)| folder.is_dir()) {
+    let homes = HOMES.iter().filter_map(|(name, usual)| Some((name, place::named(name, usual)?)));
+    for (name, folder) in homes.filter(|(_, folder)| folder.is_dir()) {
         set(name, folder.display().to_string());
+    }
+    if let Ok(toolchain) = env::var("RUSTUP_TOOLCHAIN") {
+        set("RUSTUP_TOOLCHAIN", toolchain); // rustup's cargo tells us which of its toolchains it is
     }
     for (name, value) in device.environment() {
         set(name, value);
@@ -78,4 +83,12 @@ fn environment(lab: &Lab, device: &Device) -> Map<String, Value> {
         set("GLIBC_TUNABLES", MALLOC.into());
     }
     variables
+}
+
+#[test]
+fn a_kernel_builds_with_the_toolchain_that_runs_this() -> Result<()> {
+    let variables = environment(&Lab::here()?, &crate::device::choose()?);
+    let told = variables.get("RUSTUP_TOOLCHAIN").and_then(Value::as_str);
+    assert_eq!(told, env::var("RUSTUP_TOOLCHAIN").ok().as_deref(), "rustup's cargo sets it for what it runs");
+    Ok(())
 }

@@ -26,7 +26,7 @@ const STEPS: [Step; 5] = [
         make: |_, _| kernel::add_rust_sources(),
     },
     Step {
-        what: "JupyterLab 4.6.6 in a Python environment of its own",
+        what: "JupyterLab 4.6.6 in a Python environment of its own (what else was installed in .lab/python goes)",
         costs: "1 minute, 400 MB",
         is_done: jupyter::is_installed,
         make: jupyter::install,
@@ -45,11 +45,15 @@ const STEPS: [Step; 5] = [
     },
     Step {
         what: "pellucid, compiled for the kernel",
-        costs: "3-6 minutes, 600 MB (for a GPU a quarter of an hour more)",
+        costs: "3-6 minutes, 1.1 GB (for a GPU a quarter of an hour more)",
         is_done: warm::is_warm,
         make: warm::warm,
     },
 ];
+
+/// What is not in the folder: the rest goes with it.
+const WHAT_STAYS: &str = "Deleting .lab removes all of it again, except what all your projects share, Rust's sources and the crates \
+that cargo downloads,\nand, where the path of .lab has a space, the folder in ~/.cache/pellucid that .lab/kernels links to.";
 
 /// Makes whatever is missing; on a ready machine it only looks.
 pub fn prepare(lab: &Lab) -> Result<()> {
@@ -73,7 +77,7 @@ fn announce(missing: &[&Step]) {
     for step in missing {
         eprintln!("  - {}: {}", step.what, step.costs);
     }
-    eprintln!("Deleting .lab removes all of it again, except Rust's sources, which belong to your toolchain.");
+    eprintln!("{WHAT_STAYS}");
     eprintln!("You may interrupt with Ctrl-C: the next start goes on from there.\n");
 }
 

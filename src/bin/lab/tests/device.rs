@@ -72,7 +72,9 @@ fn what_is_asked_for_is_taken_or_refused() {
     assert_eq!(asked(&whole, "cuda"), "Notebooks compute on cuda:0: NVIDIA H100 PCIe.");
     assert_eq!(asked(&whole, "cuda:1"), "Notebooks compute on cuda:1: NVIDIA A10.");
     assert!(asked(&whole, "cuda:2").starts_with("error: PELLUCID_DEVICE asks for `cuda:2`, but there are 2 GPUs"));
-    assert!(asked(&whole, "gpu").contains("PELLUCID_DEVICE is `gpu`, expected `cpu` or `cuda:0`"));
+    let metal = asked(&whole, "metal:0");
+    assert!(metal.contains("PELLUCID_DEVICE is `metal:0`, expected `cpu` or `cuda:0`"), "{metal}");
+    assert!(metal.contains("PELLUCID_DEVICE=cpu goes on"), "{metal}");
     let seeing = Machine::new("no_compiler").with("bin/nvidia-smi", TWO_GPUS);
     assert!(asked(&seeing, "cuda:0").contains("but there is no CUDA compiler: install the CUDA toolkit"));
 }

@@ -1,4 +1,0 @@
-//! What several tests need.
-
-pub mod minilm;
-pub mod seer;
