@@ -123,10 +123,10 @@ impl Bert {
         let config: Config = checkpoint.config()?;
         check_config(&checkpoint, &config)?;
         let weights = checkpoint.weights()?.with_prefix("bert.");
-        let layers = weights.blocks("encoder.layer.", Some(config.num_hidden_layers));
-        let layers = layers.map_err(|error| checkpoint.at_fault(error))?;
         let c = config.hidden_size;
         let words = weights.embedding("embeddings.word_embeddings", config.vocab_size, c)?;
+        let layers = weights.blocks("encoder.layer.", Some(config.num_hidden_layers));
+        let layers = layers.map_err(|error| checkpoint.at_fault(error))?;
         let classes = weights.rows("classifier.weight");
         let parts = Parts {
             name: source.into(),

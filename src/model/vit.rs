@@ -29,7 +29,7 @@ use crate::{Error, Result};
 ///
 /// | family | whose names | what it has besides plain blocks |
 /// |---|---|---|
-/// | ViT, CLIP's, DINOv2's, with registers | Hugging Face, timm | registers, a norm before the first block, LayerScale |
+/// | ViT, CLIP's, DINOv2's, with registers | Hugging Face, timm | registers, a norm before the first block, LayerScale, gated MLPs |
 /// | SigLIP | timm (`vit_…_siglip_gap_…`) | the mean of patches |
 /// | FlexiViT | timm | no place for the class token |
 /// | DeiT, DeiT III | Hugging Face (DeiT), timm | two heads, LayerScale |
