@@ -7,8 +7,9 @@ use candle_core::Tensor;
 
 use crate::grad::gradients_of;
 use crate::model::hook::{Hook, Site, Watch};
-use crate::patterns::{at_least_single, bidirectional, no_layers, patterns};
+use crate::patterns::{bidirectional, no_layers, patterns};
 use crate::rollout::{Rollout, identity, mean, mixed, product, rows_to_one};
+use crate::tensor::at_least_single;
 use crate::{Error, Result, kernel};
 
 /// A model's attention patterns, and the gradient of a number with respect to each of their weights.
@@ -72,7 +73,7 @@ impl AttentionGradients {
             return Err(Error::shape("the list of gradients", wanted, &[self.gradients.len()]));
         }
         let weigh = |(pattern, gradient): (&Tensor, &Tensor)| match gradient.dims() == pattern.dims() {
-            true => Ok((pattern * at_least_single(gradient)?.to_dtype(pattern.dtype())?)?),
+            true => Ok((pattern * at_least_single(&gradient.detach())?.to_dtype(pattern.dtype())?)?),
             false => Err(Error::shape("a gradient", format!("{:?}, its pattern's", pattern.dims()), gradient.dims())),
         };
         patterns.iter().zip(&self.gradients).map(weigh).collect()

@@ -118,6 +118,9 @@ pub(crate) fn values_of(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Re
 /// In `f64` a right gradient gives about 1e-9; in `f32`, where differences are noisy, about 1e-3. A candle operation that
 /// drops its gradient gives 0.1 and more.
 ///
+/// **When it misleads**: where ∇f is zero, as that of x³ is at 0, or nearly so, what differences are off by is divided by next to
+/// nothing, and a right gradient seems far off. Of very many inputs, one whose gradient is wrong is lost among the others.
+///
 /// Errors: those of [`grad_at`].
 ///
 /// ```

@@ -5,8 +5,7 @@ use candle_core::{D, IndexOp, Tensor};
 use crate::attribution::Attribution;
 use crate::grad::gradients_of;
 use crate::model::hook::{Hook, Site, Watch};
-use crate::patterns::at_least_single;
-use crate::tensor::numbers;
+use crate::tensor::{at_least_single, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (1,)` → `(t,)`: Grad-ECLIP, (λⱼ·⟨∂f/∂z, vⱼ⟩)⁺ for every token j, with z as what attention of a layer makes for

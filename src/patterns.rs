@@ -3,7 +3,7 @@
 use candle_core::{D, DType, Device, Tensor, WithDType};
 
 use crate::model::blocks::{Real, simd, sum, view};
-use crate::tensor::of_each;
+use crate::tensor::{at_least_single, of_each};
 use crate::{Error, Result};
 
 /// How far from one a row may sum, in half precision.
@@ -46,7 +46,8 @@ fn surveyed(attention: &[Tensor]) -> Result<(Vec<Tensor>, Vec<Survey>)> {
             return Err(Error::shape("an attention map", "(b, h, t, t), the same in every layer", map.dims()));
         }
     }
-    let maps: Vec<_> = attention.iter().map(at_least_single).collect::<Result<_>>()?;
+    let maps: Vec<_> =
+        attention.iter().map(|map| at_least_single(&map.detach())).collect::<candle_core::Result<_>>()?;
     let seen = of_each(&maps, Survey::of)?;
     match seen.iter().enumerate().find_map(|(layer, seen)| Some((layer, seen.trouble()?))) {
         None => Ok((maps, seen)),
@@ -56,11 +57,6 @@ fn surveyed(attention: &[Tensor]) -> Result<(Vec<Tensor>, Vec<Survey>)> {
              maps are no patterns"
         ))),
     }
-}
-
-/// The numbers in a precision that can add them up: `f32` for the half precisions, their own otherwise.
-pub(crate) fn at_least_single(x: &Tensor) -> Result<Tensor> {
-    Ok(if x.dtype() == DType::F64 { x.detach() } else { x.detach().to_dtype(DType::F32)? })
 }
 
 pub(crate) fn no_layers() -> Error {

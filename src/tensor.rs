@@ -4,7 +4,6 @@ use candle_core::shape::Dims;
 use candle_core::{D, DType, Device, Tensor};
 use rayon::prelude::*;
 
-use crate::model::blocks::at_least_single;
 use crate::{Error, Result};
 
 /// The values as `f64`, whatever the tensor's shape, device and precision.
@@ -18,6 +17,12 @@ pub(crate) fn all_finite(what: &str, x: &Tensor) -> Result<()> {
         [0.0] => Ok(()),
         _ => finite(what, &numbers(x)?),
     }
+}
+
+/// The numbers in a precision that can add them up, in which sums, norms and softmax are worked out: `f64` as they are, all others
+/// in `f32`. Differentiable.
+pub(crate) fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
+    if x.dtype() == DType::F64 { Ok(x.clone()) } else { x.to_dtype(DType::F32) }
 }
 
 /// The mean over some axes, which stay, of length one. Numbers of half precision are added up in `f32`: of some thousand of them,

@@ -7,9 +7,9 @@ use candle_core::{D, Tensor};
 
 use crate::grad::gradients_of;
 use crate::model::hook::{Hook, Site, Watch};
-use crate::patterns::{at_least_single, no_layers, patterns};
+use crate::patterns::{no_layers, patterns};
 use crate::rollout::{identity, mean};
-use crate::tensor::numbers;
+use crate::tensor::{at_least_single, numbers};
 use crate::{Error, Result, kernel};
 
 /// `f: Hook → (b,)` → `(b,t,t)`: TokenTM over a model's first `layers` layers (all of them: `vit.layers()`). From C = diag‖x₀‖,
@@ -76,7 +76,7 @@ struct State {
 impl State {
     /// Errors: a token without length, which has no direction.
     fn of(tokens: &Tensor) -> Result<Self> {
-        let tokens = at_least_single(tokens)?;
+        let tokens = at_least_single(&tokens.detach())?;
         let lengths = tokens.sqr()?.sum(D::Minus1)?.sqrt()?;
         match numbers(&lengths)?.contains(&0.0) {
             false => Ok(Self { tokens, lengths }),

@@ -184,6 +184,18 @@ fn bad_input_is_answered_in_words() -> Result<()> {
     assert!(unfilled.is_err_and(|e| e.to_string().contains("does not make them up at random")));
     let nowhere = bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, &mut Edit::ablate(Site::Pattern(9)));
     assert!(nowhere.is_err_and(|e| e.to_string().contains("layer 9 is out of range: there are 3")));
+    let mut fewer = Edit::new(Site::ResidPre(0), |x| Ok(x.narrow(1, 0, 2)?));
+    let mut other = Edit::new(Site::Pattern(1), |x| Ok(x.to_dtype(DType::F64)?));
+    for (hook, said) in
+        [(&mut fewer, "what a hook returns at `blocks.0.resid_pre` has shape [1, 2, 64]"), (&mut other, "holds F64")]
+    {
+        let wrong = bert.logits_hooked(&text, &bert.embed(&text)?.unsqueeze(0)?, hook);
+        assert!(wrong.is_err_and(|e| e.to_string().contains(said)));
+    }
+    assert!(bert.pad(text, usize::MAX).is_err_and(|e| e.to_string().contains("48 positions")));
+    let masked = bert.read("A [MASK] film.")?;
+    assert!(masked.span("[MASK]").is_err_and(|e| e.to_string().contains("only special tokens stand")));
+    assert!(Facts::of(MODEL).is_err_and(|e| e.to_string().contains("these are of pellucid/tiny-llama-facts")));
     assert!("blocks.1.attention".parse::<Site>().is_err_and(|e| e.to_string().contains("blocks.3.attn.pattern")));
     Ok(())
 }

@@ -264,6 +264,10 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     assert!(said(biased.forward(&longer, None, &mut Clear)).contains("a bias for 5 tokens, and it was given 6"));
     let placed = Chain::new(vec![Stage::Rope(placed_rope()?)]);
     assert!(said(placed.forward(&longer, None, &mut Clear)).contains("places for 5 tokens, and were given 6"));
+    for (context, queries) in [(0, 1), (1, 1), (8, 4)] {
+        let stretched = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(context, queries);
+        assert!(stretched.is_err_and(|error| error.to_string().contains("among 3 heads")));
+    }
     let narrowing = Chain::new(vec![Stage::Residual(vec![Stage::Linear(linear(CHANNELS, 5, 1)?)])]);
     let narrowed = narrowing.forward(&random(&[1, 5, CHANNELS], 1)?, None, &mut Clear);
     assert!(said(narrowed).contains("what a residual adds"));
@@ -374,7 +378,7 @@ fn settings() -> Result<Vec<(&'static str, Setting, Vec<Stage>)>> {
     let windows = |sizes: &[usize]| Setting { windows: Some(sizes.into()), ..Setting::default() };
     let windowed = || -> Result<_> { Ok(vec![Stage::Attention(Attention::new(2)?.in_windows(), Site::Pattern(0))]) };
     let turned = Setting { positions: Some(places.into()), ..Setting::default() };
-    let stretched = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2);
+    let stretched = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2)?;
     Ok(vec![
         ("places on three axes", turned, vec![Stage::Rope(along)]),
         ("windows of all sizes", windows(&[2, 2, 1]), windowed()?),
@@ -436,7 +440,7 @@ fn places_in_a_row_are_the_same_on_every_axis() -> Result<()> {
 #[test]
 fn beyond_the_context_frequencies_fall_and_queries_grow() -> Result<()> {
     let (angle, length) = (3.0 * 0.1 / 3.0_f64, 4f64.ln() / 3f64.ln());
-    let rope = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2);
+    let rope = Rope::new(vec![1.0, 0.1], Pairing::Halves, 3)?.stretching(3, 2)?;
     let x = Tensor::new(&[0.0, 1.0, 0.0, 0.0].repeat(3)[..], &Device::Cpu)?.broadcast_as((1, 5, CHANNELS))?;
     let y = Chain::new(vec![Stage::Rope(rope)]).forward(&x.contiguous()?, None, &mut Clear)?;
     let row: Vec<f64> = y.i((0, 3))?.to_vec1()?;
@@ -733,7 +737,7 @@ fn biases_can_be_taken_away_by_their_factor() -> Result<()> {
         with.forward(&x, None, &mut Edit::patch(Site::AttnBias(0), Tensor::ones((2, 5), DType::F64, &Device::Cpu)?));
     assert!(largest_difference(&narrow?, &with.forward(&x, None, &mut Clear)?)? < 1e-14);
     let wrong = with.forward(&x, None, &mut Edit::new(Site::AttnBias(0), |x| Ok(x.narrow(1, 0, 1)?)));
-    assert!(wrong.is_err_and(|error| error.to_string().contains("the factors at `blocks.0.attn.bias`")));
+    assert!(wrong.is_err_and(|error| error.to_string().contains("what a hook returns at `blocks.0.attn.bias`")));
     Ok(())
 }
 

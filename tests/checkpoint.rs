@@ -179,7 +179,34 @@ fn classes_come_from_the_weights_and_are_named_if_nobody_named_them() -> Result<
         tensors.insert(name.into(), one);
     }
     save(&tensors, folder.path().join("model.safetensors"))?;
-    assert_eq!(logits(&open(folder.path())?)?.len(), 1);
+    let predicted = || -> Result<f64> {
+        let bert = open(folder.path())?;
+        Ok(bert.predict(&bert.read("I loved it.")?)?[0].1)
+    };
+    let bert = open(folder.path())?;
+    let text = bert.read("I loved it.")?;
+    let logit = bert.logits(&text, &bert.embed(&text)?.unsqueeze(0)?)?.i((0, 0))?.to_scalar::<f32>()? as f64;
+    assert!((predicted()? - 1.0 / (1.0 + (-logit).exp())).abs() < 1e-6, "one class is true or not");
+    edit(&folder.path().join("config.json"), "\"model_type\"", "\"problem_type\": \"regression\", \"model_type\"")?;
+    assert_eq!(predicted()?, logit);
+    Ok(())
+}
+
+/// A tensor of a type that is not known is there, and no reason to take the model for one without a classifier.
+#[test]
+fn a_tensor_that_cannot_be_read_is_named() -> Result<()> {
+    let folder = copy()?;
+    let path = folder.path().join("model.safetensors");
+    let file = fs::read(&path)?;
+    let (size, rest) = file.split_at(8);
+    let (header, data) = rest.split_at(u64::from_le_bytes(size.try_into().unwrap_or_default()) as usize);
+    let mut header: serde_json::Value = serde_json::from_slice(header)?;
+    header["classifier.weight"]["dtype"] = "BOOL".into();
+    header["classifier.weight"]["shape"] = serde_json::json!([2, 128]);
+    let header = header.to_string();
+    fs::write(&path, [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat())?;
+    let said = refusal(folder.path());
+    assert!(said.contains("model.safetensors") && said.contains("BOOL"), "{said}");
     Ok(())
 }
 
@@ -193,6 +220,23 @@ fn offline_a_half_cached_model_is_told_from_a_broken_one() -> Result<()> {
     assert!(said.contains("nor model.safetensors"), "{said}");
     let said = load_elsewhere("someone/half", &[("HF_HUB_OFFLINE", "1"), ("HF_HOME", &home)])?;
     assert!(said.contains("not in the local cache, and HF_HUB_OFFLINE forbids"), "{said}");
+    let said = load_elsewhere("someone/half", &[("HF_ENDPOINT", NOWHERE), ("HF_HOME", &home)])?;
+    assert!(said.contains("not fetched") && said.contains("the hub cannot be reached"), "{said}");
+    Ok(())
+}
+
+/// Of sharded weights, the cache does not say that there is no file with all of them.
+#[test]
+fn without_network_a_cached_model_is_loaded() -> Result<()> {
+    let (folder, home) = (copy()?, tempfile::tempdir()?);
+    shard(folder.path())?;
+    let hub = StandIn::serve(folder.path().to_owned())?;
+    let home = home.path().to_string_lossy().into_owned();
+    let expected = format!("loaded {:?}", logits(&open(folder.path())?)?);
+    for endpoint in [hub.url.as_str(), NOWHERE] {
+        let said = load_elsewhere("someone/sharded", &[("HF_ENDPOINT", endpoint), ("HF_HOME", &home)])?;
+        assert!(said.contains(&expected), "{endpoint}: {said}");
+    }
     Ok(())
 }
 
@@ -230,6 +274,9 @@ fn a_masked_language_model_fills_its_gap() -> Result<()> {
 }
 
 // ---- the hub, played by a server on this machine --------------------------------------------------------------------
+
+/// Where nobody answers.
+const NOWHERE: &str = "http://127.0.0.1:9";
 
 /// Serves a folder as the hub does: commit and etag headers, ranges, 404 for what is not there.
 struct StandIn {
@@ -364,7 +411,7 @@ fn no_network_no_model_and_no_permission_are_told_apart() -> Result<()> {
     let home = home.path().to_string_lossy().into_owned();
     let said = load_elsewhere("someone/missing", &[("HF_ENDPOINT", &hub.url), ("HF_HOME", &home)])?;
     assert!(said.contains("refused the hub has no model `someone/missing`"), "{said}");
-    let said = load_elsewhere("someone/missing", &[("HF_ENDPOINT", "http://127.0.0.1:9"), ("HF_HOME", &home)])?;
+    let said = load_elsewhere("someone/missing", &[("HF_ENDPOINT", NOWHERE), ("HF_HOME", &home)])?;
     assert!(said.contains("the hub cannot be reached") && said.contains("$PELLUCID_MODELS"), "{said}");
     let said = load_elsewhere("someone/missing", &[("HF_HUB_OFFLINE", "1"), ("HF_HOME", &home)])?;
     assert!(said.contains("HF_HUB_OFFLINE forbids"), "{said}");

@@ -180,6 +180,10 @@ fn what_cannot_be_explained_has_its_answer() -> Result<()> {
 
     assert!(said(llm.log_probs(&painting, &x)).contains("(n, t, 128)"));
     assert!(said(llm.log_probs(&painting, &x.narrow(0, 0, 3)?.unsqueeze(0)?)).contains("the prompt's"));
+    let half = Tensor::new(&[[0.5f64]], &Device::Cpu)?;
+    assert!(said(llm.log_probs_with(&Parts::spans(&prompt, &["Austin"])?, &half, &painting)).contains("found 0.5"));
+    assert!(said(Parts::spans(&prompt, &["Michael", "orks"])).contains("no token begins in «orks»"));
+    assert!(said(painting.characters(..=usize::MAX)).contains("must lie within it"));
     assert!(said(llm.log_probs_after(&[], &painting)).contains("no prompts"));
     assert!(said(llm.log_probs_after(&[vec![]], &painting)).contains("nothing is left"));
     let nowhere = llm.logits_hooked(&x.unsqueeze(0)?, &mut Edit::ablate(Site::AttnOut(7)));
@@ -233,8 +237,21 @@ fn folders_that_do_not_fit_have_their_answer() -> Result<()> {
     assert!(said(load(&yarn)).contains("rope_type `yarn` is not known"));
     let wide = configured("\"hidden_size\": 128", "\"hidden_size\": 96")?;
     assert!(said(load(&wide)).contains("Do config.json and the weights belong together?"));
+    for promised in [2, 4] {
+        let other = configured("\"num_hidden_layers\": 3", &format!("\"num_hidden_layers\": {promised}"))?;
+        assert!(said(load(&other)).contains(&format!("promises {promised} blocks, and the weights have 3")));
+    }
+    let with = |tensor: &str| {
+        altered(|folder| {
+            let path = folder.join("model.safetensors");
+            let mut weights = pellucid::candle_core::safetensors::load(&path, &Device::Cpu)?;
+            weights.insert(tensor.into(), Tensor::ones(16, DType::F32, &Device::Cpu)?);
+            Ok(pellucid::candle_core::safetensors::save(&weights, path)?)
+        })
+    };
+    assert!(load(&with("model.layers.0.self_attn.rotary_emb.inv_freq")?).is_ok(), "it follows from the configuration");
     assert!(
-        said(load(&configured("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 4")?)).contains("there is no tensor")
+        said(load(&with("model.layers.0.self_attn.sinks")?)).contains("`layers.0.self_attn.sinks` belongs to no part")
     );
     Ok(())
 }

@@ -18,7 +18,7 @@ use seen::{copy, folder, picture};
 use seer::Seer;
 use serde::Deserialize;
 
-const VITS: [&str; 14] = [
+const VITS: [&str; 15] = [
     "deit",
     "deit_with_teacher",
     "vit_oblong",
@@ -29,6 +29,7 @@ const VITS: [&str; 14] = [
     "timm_eva",
     "timm_eva_apart",
     "timm_flexivit",
+    "timm_giant",
     "timm_odd",
     "timm_registers",
     "timm_registers_mean",
@@ -196,11 +197,13 @@ fn prompts_pass_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Every place of two layers.
-fn everywhere() -> Vec<Site> {
-    use Site::{AttnOut, Embed, MlpOut, Pattern, Qkv, ResidMid, ResidPost, ResidPre};
-    let kinds = [ResidPre, Qkv, Pattern, AttnOut, ResidMid, MlpOut, ResidPost];
-    [Embed].into_iter().chain((0..2).flat_map(|layer| kinds.map(|kind| kind(layer)))).collect()
+/// Every place of two layers that a model has.
+fn everywhere(seer: &Seer) -> Vec<Site> {
+    use Site::{AttnOut, Embed, MlpOut, Pattern, Qkv, ResidMid, ResidPost, ResidPre, Z};
+    let common: [fn(usize) -> Site; 5] = [ResidPre, AttnOut, ResidMid, MlpOut, ResidPost];
+    let of_attention: &[fn(usize) -> Site] = if matches!(seer, Seer::Mixer(_)) { &[] } else { &[Qkv, Pattern, Z] };
+    let kinds = common.iter().chain(of_attention);
+    [Embed].into_iter().chain(kinds.flat_map(|kind| (0..2).map(kind))).collect()
 }
 
 #[test]
@@ -212,7 +215,7 @@ fn short_watched_and_whole_roads_meet() -> Result<()> {
         let roads: [Road; 3] = [
             |seer, x| seer.logits(x),
             |seer, x| seer.logits_hooked(x, &mut Clear),
-            |seer, x| seer.logits_hooked(x, &mut Record::new(&everywhere())),
+            |seer, x| seer.logits_hooked(x, &mut Record::new(&everywhere(seer))),
         ];
         let values = roads.map(|road| road(&seer, &x));
         let slopes = roads.map(|road| grad_at(|x| Target::Logit(2).of(&road(&seer, x)?), &x));
@@ -366,6 +369,11 @@ fn what_a_mixer_mixes_over_tokens_can_be_seen_and_changed() -> Result<()> {
     assert!(difference(&patched, &logits)? < 1e-12);
     let silenced = seer.logits_hooked(&x, &mut Edit::ablate(out))?;
     assert!(difference(&silenced, &logits)? > 1e-3);
+
+    let nowhere = seer.logits_hooked(&x, &mut Edit::ablate(Site::Z(0)));
+    assert!(
+        nowhere.is_err_and(|error| error.to_string().contains("no `blocks.0.attn.z`; there is `blocks.0.resid_pre`"))
+    );
 
     let mut tap = Tap::new(&[out]);
     let grads = seer.logits_hooked(&x, &mut tap)?.i((0, 1))?.backward()?;

@@ -239,6 +239,8 @@ fn classes_have_names_and_headless_models_none() -> Result<()> {
         let vit = Vit::load(&name(folder.path()))?;
         says(vit.predict(&picture(12, 12)?), &["no weights for a classifier", "does not make them up at random"]);
         assert!(vit.labels().is_empty() && vit.attention(&picture(12, 12)?)?.len() == 2);
+        let read = if model == "timm_siglip" { 1.0 / vit.patches().count() as f64 } else { 1.0 };
+        assert_eq!(vit.readout()?.i(0)?.to_scalar::<f64>()?, read, "{model}: what a head would read");
     }
     let mixer = Mixer::load(&name(weighed("timm_gmixer", headless)?.path()))?;
     says(mixer.predict(&picture(12, 12)?), &["has no weights for a classifier"]);

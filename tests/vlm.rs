@@ -241,6 +241,18 @@ fn older_files_mean_the_same() -> Result<()> {
     Ok(())
 }
 
+/// A hook sees what goes in, as in every other model.
+#[test]
+fn embeddings_are_shown_to_a_hook() -> Result<()> {
+    let vlm = reference("models/qwen2_vl")?;
+    let prompt = vlm.ask("What?", &waves(32, 32)?)?;
+    let x = vlm.embed(&prompt, &prompt.pixels()?.unsqueeze(0)?)?;
+    let mut record = Record::new(&[Site::Embed]);
+    vlm.logits_from_hooked(&prompt, &x, &mut record)?;
+    assert_eq!(largest_difference(record.get(Site::Embed)?, &x)?, 0.0);
+    Ok(())
+}
+
 /// Qwen-VL beyond its context: what stands before the picture cannot be read before the rest is known.
 #[test]
 fn a_long_text_is_read_as_one() -> Result<()> {
@@ -250,6 +262,42 @@ fn a_long_text_is_read_as_one() -> Result<()> {
     let x = prompt.pixels()?.unsqueeze(0)?;
     let embeddings = vlm.embed(&prompt, &x)?;
     assert!(largest_difference(&vlm.logits(&prompt, &x)?, &vlm.logits_from(&prompt, &embeddings)?)? < 1e-9);
+    Ok(())
+}
+
+/// The same without a picture: what is kept or shared of one text serves no other, whose beginning is read otherwise.
+#[test]
+fn beyond_the_trained_length_kept_and_whole_texts_agree() -> Result<()> {
+    let short = changed("qwen_vl/public", "config.json", |json| json["seq_length"] = 16.into())?;
+    let llm = load(&short)?.llm().clone();
+    let prompt = llm.read("What is in the image?")?; // 14 tokens
+    let said = llm.generate(&prompt, &Sampling::greedy(24))?;
+    let mut ids = prompt.ids();
+    for id in said.ids() {
+        let logits = llm.logits(&llm.embed_ids(&ids)?.unsqueeze(0)?)?;
+        assert_eq!(logits.argmax(1)?.to_vec1::<u32>()?, [id], "after {} tokens", ids.len());
+        ids.push(id);
+    }
+    let prompts: Vec<Vec<u32>> =
+        [40, 14, 22, 38, 60, 10].map(|count| ids.iter().cycle().take(count).copied().collect()).into();
+    let together = llm.log_probs_after(&prompts, &said)?;
+    for (row, prompt) in prompts.iter().enumerate() {
+        let alone = llm.log_probs_after(std::slice::from_ref(prompt), &said)?.squeeze(0)?;
+        assert!(largest_difference(&together.i(row)?, &alone)? < 1e-9, "after {} tokens", prompt.len());
+    }
+    let (sources, asked) =
+        (Sources::sentences("A cat sat. A dog ran.")?, |context: &str| llm.read(format!("{context} Who?")));
+    let (masks, said) = (draw_masks(2, 8, 0.5, 0)?, llm.continuation(&asked(sources.context())?, " cat")?);
+    let fast = ContextCite::with_passes(&llm, &sources, &masks, &said, asked, &Passes::fast(0));
+    assert!(fast.is_err_and(|error| error.to_string().contains("ask exactly")));
+    Ok(())
+}
+
+#[test]
+fn an_answer_ends_before_there_is_no_end_to_it() -> Result<()> {
+    let vlm = Vlm::load("pellucid/tiny-vlm-shapes")?;
+    let prompt = vlm.ask("What colour is the sky?", &Scene::empty(1).image()?)?;
+    assert_eq!(vlm.generate(&prompt, &Sampling::greedy(usize::MAX))?.text(), "blue");
     Ok(())
 }
 

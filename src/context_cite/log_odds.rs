@@ -4,8 +4,7 @@ use candle_core::{DType, Device, Tensor, WithDType};
 use rayon::prelude::*;
 
 use crate::model::blocks::{Real, greatest, simd, sum, view};
-use crate::patterns::at_least_single;
-use crate::tensor::{all_finite, finite, numbers, wide};
+use crate::tensor::{all_finite, at_least_single, finite, numbers, wide};
 use crate::{Error, Result};
 
 /// Logits `(n,o,v)` and o token ids → each token's log-odds at its place, `(n,o)`, in `f64`; exponentials in the precision of the
@@ -31,7 +30,7 @@ pub fn token_log_odds(logits: &Tensor, ids: &[u32]) -> Result<Tensor> {
     if let Some(&id) = ids.iter().find(|&&id| id as usize >= v) {
         return Err(Error::out_of_range("token id", id as usize, v));
     }
-    let rows = at_least_single(logits)?.contiguous()?;
+    let rows = at_least_single(&logits.detach())?.contiguous()?;
     let odds = match (rows.device().is_cpu(), rows.dtype()) {
         (false, _) => composed(&rows, ids)?,
         (true, DType::F64) => of_rows::<f64>(&rows, v, ids)?,

@@ -107,7 +107,7 @@ impl Asked<'_> {
         let distinct: BTreeSet<&Vec<bool>> = masks.iter().collect(); // neighbours begin alike, and what is alike is computed once
         let asked = distinct.into_iter().map(|keep| Ok((keep, self.read(keep)?.ids())));
         let mut asked = asked.collect::<Result<Vec<_>>>()?;
-        if !self.llm.is_on_cpu()? {
+        if !self.llm.is_on_cpu() {
             asked.sort_by_key(|(_, ids)| ids.len()); // a batch is as long as its longest
         }
         let (asked, prompts): (Vec<_>, Vec<_>) = asked.into_iter().unzip();

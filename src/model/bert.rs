@@ -7,16 +7,17 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde::Deserialize;
 
-use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage, UnitLength, at_least_single};
+use super::blocks::{Activation, Attention, Chain, LayerNorm, Linear, Stage, UnitLength};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
 use super::encoder::Block;
-use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::hook::{Clear, Hook, Record, Site, check_sites};
 use super::labels::{Labels, Named, headless};
 use super::presence::{presence, shortened};
 use super::rules::Rules;
 use super::text::{Text, Tokenizer, fit};
 use super::weights::Weights;
+use crate::tensor::at_least_single;
 use crate::{Error, Result};
 
 /// `config.json`, as far as the forward needs it.
@@ -122,9 +123,10 @@ impl Bert {
         let config: Config = checkpoint.config()?;
         check_config(&checkpoint, &config)?;
         let weights = checkpoint.weights()?.with_prefix("bert.");
-        weights.shuffled_within(config.num_hidden_layers)?;
         let c = config.hidden_size;
         let words = weights.embedding("embeddings.word_embeddings", config.vocab_size, c)?;
+        let layers = weights.blocks("encoder.layer.", Some(config.num_hidden_layers));
+        let layers = layers.map_err(|error| checkpoint.at_fault(error))?;
         let classes = weights.rows("classifier.weight");
         let parts = Parts {
             name: source.into(),
@@ -132,7 +134,7 @@ impl Bert {
             positions: weights.get((config.max_position_embeddings, c), "embeddings.position_embeddings.weight")?,
             types: weights.get((config.type_vocab_size, c), "embeddings.token_type_embeddings.weight")?,
             embeddings: embedding_norm(&weights, &config)?,
-            blocks: (0..config.num_hidden_layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
+            blocks: (0..layers).map(|l| block(&weights, &config, l)).collect::<Result<_>>()?,
             labels: Labels::new(classes.unwrap_or(0), &config.named),
             classifier: classes.map(|classes| classifier(&weights, &config, classes)).transpose()?,
             vocabulary: vocabulary(&weights, &config, &words)?,
@@ -201,6 +203,8 @@ impl Bert {
 
     /// The text with `[PAD]` appended up to `len` tokens.
     ///
+    /// Errors: longer than the model's positions.
+    ///
     /// ```
     /// # use pellucid::prelude::*;
     /// # let bert = Bert::load("pellucid/tiny-bert-sentiment")?;
@@ -211,7 +215,8 @@ impl Bert {
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn pad(&self, text: Text, len: usize) -> Result<Text> {
-        self.fitting(text.padded(len, self.0.tokenizer.special("[PAD]")?))
+        fit(len, self.0.config.max_position_embeddings)?;
+        Ok(text.padded(len, self.0.tokenizer.special("[PAD]")?))
     }
 
     fn fitting(&self, text: Text) -> Result<Text> {
@@ -309,7 +314,7 @@ impl Bert {
 
     /// The same, with a hook at the named places of the network.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -321,7 +326,7 @@ impl Bert {
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn hidden_hooked(&self, text: &Text, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        check_layers(hook, self.layers())?;
+        check_sites(hook, self.0.embeddings.sites().chain(self.0.blocks.iter().flat_map(Block::sites)))?;
         let mut x = self.0.embeddings.forward(&self.placed(text, x)?, text.mask(), hook)?;
         for block in &self.0.blocks {
             x = block.forward(&x, text.mask(), hook)?;
@@ -359,18 +364,11 @@ impl Bert {
 
     /// Embeddings with their places, `(n,t,c)`, of which those that the mask has can be seen → `(n,v)`.
     fn logits_of(&self, x: &Tensor, mask: Option<&[bool]>) -> Result<Tensor> {
-        let mut x = self.0.embeddings.forward(x, None, &mut Clear)?;
-        let first = match self.0.blocks.split_last() {
-            None => x.narrow(1, 0, 1)?,
-            Some((last, before)) => {
-                for block in before {
-                    x = block.forward(&x, mask, &mut Clear)?;
-                }
-                let first = last.attention.forward(&x, mask, &mut Clear)?.narrow(1, 0, 1)?;
-                last.feed_forward.forward(&first, None, &mut Clear)?
-            }
-        };
-        self.classify(&first, &mut Clear)
+        let (last, before) = self.0.blocks.split_last().ok_or_else(|| Error::argument("there are no blocks"))?;
+        let x = self.0.embeddings.forward(x, None, &mut Clear)?;
+        let x = before.iter().try_fold(x, |x, block| block.forward(&x, mask, &mut Clear))?;
+        let first = last.attention.forward(&x, mask, &mut Clear)?.narrow(1, 0, 1)?;
+        self.classify(&last.feed_forward.forward(&first, None, &mut Clear)?, &mut Clear)
     }
 
     /// Which of a text's tokens are present, `(n,t)` of ones and zeros → a classifier's logits, `(n,v)`.
@@ -469,7 +467,8 @@ impl Bert {
         Ok(self.0.sentence.forward(&sum, None, &mut Clear)?.squeeze(1)?)
     }
 
-    /// The classifier's classes and their probabilities, most probable first.
+    /// The classifier's classes and their probabilities, most probable first; each by itself where several may be true, or where
+    /// there is but one. Where config.json calls it a regression, the numbers themselves.
     ///
     /// Errors: the checkpoint has no classifier.
     ///
@@ -513,6 +512,18 @@ fn check_config(checkpoint: &Checkpoint, config: &Config) -> Result<()> {
     Err(Error::file(std::path::Path::new(checkpoint.name()).join("config.json"), problem))
 }
 
+/// What the weights of a block are called.
+const WITHIN_BLOCKS: [&str; 8] = [
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+];
+
 fn embedding_norm(weights: &Weights, config: &Config) -> Result<Chain> {
     let norm = weights.layer_norm("embeddings.LayerNorm", config.hidden_size, config.layer_norm_eps)?;
     Ok(Chain::new(vec![Stage::At(Site::Embed), Stage::LayerNorm(norm)]))
@@ -520,9 +531,10 @@ fn embedding_norm(weights: &Weights, config: &Config) -> Result<Chain> {
 
 /// x ← LN(x + Attention(x)), then x ← LN(x + FFN(x)).
 fn block(weights: &Weights, config: &Config, l: usize) -> Result<Block> {
-    let (c, wide) = (config.hidden_size, config.intermediate_size);
-    let linear = |name: &str, from, to| weights.linear(&format!("encoder.layer.{l}.{name}"), from, to);
-    let norm = |name: &str| weights.layer_norm(&format!("encoder.layer.{l}.{name}"), c, config.layer_norm_eps);
+    let (c, wide, stem) = (config.hidden_size, config.intermediate_size, format!("encoder.layer.{l}."));
+    weights.only(&stem, &WITHIN_BLOCKS)?;
+    let linear = |name: &str, from, to| weights.linear(&format!("{stem}{name}"), from, to);
+    let norm = |name: &str| weights.layer_norm(&format!("{stem}{name}"), c, config.layer_norm_eps);
     let qkv = ["query", "key", "value"].map(|part| linear(&format!("attention.self.{part}"), c, c));
     let qkv = qkv.into_iter().collect::<Result<Vec<_>>>()?;
     let attention = Chain::new(vec![

@@ -3,16 +3,18 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
+use candle_core::safetensors::{MmapedSafetensors, SliceSafetensors};
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::chat::ChatTemplate;
 use super::gguf::Gguf;
 use super::hub::HubModel;
 use super::pytorch::Pytorch;
 use super::text::Tokenizer;
-use super::weights::{Shuffle, Weights};
+use super::weights::{Shapes, Shuffle, Weights};
 use crate::{Error, Result, device, zoo};
 
 /// How to load a model.
@@ -207,13 +209,12 @@ impl Checkpoint {
         self.file(name)?.ok_or_else(|| self.lacks(name, why))
     }
 
-    /// What is said of a file that is not there: offline, it may merely not have been fetched.
+    /// What is said of a file that is not there: where nothing can be fetched, it may merely not have been.
     fn lacks(&self, name: &str, why: &str) -> Error {
-        let problem = match &self.files {
-            Files::Hub(model) if model.is_offline() => {
-                "it is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it".to_string()
-            }
-            _ => format!("there is no such file, {why}"),
+        let cut_off = if let Files::Hub(model) = &self.files { model.cut_off() } else { None };
+        let problem = match cut_off {
+            Some(why) => format!("not fetched: it is not in the local cache, and {why}"),
+            None => format!("there is no such file, {why}"),
         };
         Error::file(self.place(name), problem)
     }
@@ -271,37 +272,33 @@ impl Checkpoint {
 
     /// Whether `tokenizer_config.json` asks for lower-casing; BERT's default is yes.
     fn lowercases(&self) -> Result<bool> {
-        Ok(self.tokenizer_config()?["do_lower_case"].as_bool().unwrap_or(true))
+        Ok(self.json(TOKENIZER_CONFIG)?["do_lower_case"].as_bool().unwrap_or(true))
     }
 
-    /// `tokenizer_config.json`, `null` if there is none.
-    fn tokenizer_config(&self) -> Result<serde_json::Value> {
-        const FILE: &str = "tokenizer_config.json";
-        let Some(bytes) = self.file(FILE)? else { return Ok(serde_json::Value::Null) };
-        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
+    /// A file of JSON, `null` if there is none.
+    pub(crate) fn json(&self, name: &str) -> Result<Value> {
+        let Some(bytes) = self.file(name)? else { return Ok(Value::Null) };
+        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(name), error))
     }
 
     /// `generation_config.json`, `null` if there is none.
-    pub(crate) fn generation_config(&self) -> Result<serde_json::Value> {
-        const FILE: &str = "generation_config.json";
-        let Some(bytes) = self.file(FILE)? else { return Ok(serde_json::Value::Null) };
-        serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))
+    pub(crate) fn generation_config(&self) -> Result<Value> {
+        self.json("generation_config.json")
     }
 
-    /// The template of `chat_template.json`, which processors of a while ago kept by itself.
-    fn processors_template(&self) -> Result<Option<String>> {
-        const FILE: &str = "chat_template.json";
-        let Some(bytes) = self.file(FILE)? else { return Ok(None) };
-        let json: serde_json::Value =
-            serde_json::from_slice(&bytes).map_err(|error| Error::file(self.place(FILE), error))?;
-        Ok(named_template(&json["chat_template"]))
+    /// The template of a tokenizer's configuration, or else of `chat_template.json`, where processors of a while ago kept it.
+    fn template_of(&self, config: &Value) -> Result<Option<String>> {
+        match named_template(&config["chat_template"]) {
+            Some(template) => Ok(Some(template)),
+            None => Ok(named_template(&self.json("chat_template.json")?["chat_template"])),
+        }
     }
 
     /// How conversations are written: `chat_template.jinja`, or what `tokenizer_config.json` or a GGUF file's header says.
     pub(crate) fn chat_template(&self) -> Result<Option<ChatTemplate>> {
         const FILE: &str = "chat_template.jinja";
-        let config = match (self.tokenizer_config()?, &self.files) {
-            (serde_json::Value::Null, Files::Gguf(gguf, _)) => gguf.named_tokens()?,
+        let config = match (self.json(TOKENIZER_CONFIG)?, &self.files) {
+            (Value::Null, Files::Gguf(gguf, _)) => gguf.named_tokens()?,
             (config, _) => config,
         };
         let template = match (self.file(FILE)?, &self.files) {
@@ -312,7 +309,7 @@ impl Checkpoint {
             (None, Files::Gguf(gguf, _)) => gguf.chat_template(),
             (None, _) => match self.generation_config()?["chat_format"] == "chatml" {
                 true => Some(CHATML.into()),
-                false => named_template(&config["chat_template"]).or(self.processors_template()?),
+                false => self.template_of(&config)?,
             },
         };
         Ok(template.map(|template| ChatTemplate::new(template, &config)))
@@ -347,9 +344,10 @@ impl Checkpoint {
     /// Those that came with the crate.
     fn embedded(&self) -> Result<Weights> {
         let bytes = self.required(SINGLE, "so the crate was packed wrongly")?;
-        let names = tensor_names(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
+        let header = SliceSafetensors::new(&bytes).map_err(|error| broken_weights(self.place(SINGLE), error))?;
+        let shapes = header.tensors().into_iter().map(|(name, tensor)| (name, tensor.shape().to_vec())).collect();
         let builder = VarBuilder::from_buffered_safetensors(bytes.into_owned(), self.load.dtype, &self.device)?;
-        Ok(Weights::new(builder, names, self.place(SINGLE)))
+        Ok(Weights::new(builder, shapes, self.place(SINGLE)))
     }
 
     /// Files of their own: safetensors if there are any, PyTorch's if not.
@@ -366,15 +364,15 @@ impl Checkpoint {
 
     /// Those of one or several safetensors files.
     fn safetensors(&self, files: &[PathBuf]) -> Result<Weights> {
-        let mut names = Vec::new();
+        let mut shapes = Shapes::new();
         for file in files {
-            names.extend(names_in(file)?);
+            shapes.extend(shapes_in(file)?);
         }
         // SAFETY: the files are mapped read-only while tensors are copied out of them; like every reader of mapped
         // weights, this relies on nobody rewriting them meanwhile.
         let builder = unsafe { VarBuilder::from_mmaped_safetensors(files, self.load.dtype, &self.device) };
         let builder = builder.map_err(|error| broken_weights(self.place(SINGLE), error))?;
-        Ok(Weights::new(builder, names, self.place(SINGLE)))
+        Ok(Weights::new(builder, shapes, self.place(SINGLE)))
     }
 
     /// The first of these files that is there, or else those that an index lists; `None` if there is no index either.
@@ -400,6 +398,9 @@ impl Checkpoint {
     }
 }
 
+/// What says of a tokenizer how it is used.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+
 /// Where weights are, unless they are in several files.
 const SINGLE: &str = "model.safetensors";
 
@@ -417,7 +418,7 @@ const CHATML: &str = "{% if messages[0].role != 'system' %}<|im_start|>system\nY
 {% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}<|im_start|>assistant\n";
 
 /// A template, or the one called `default` of several.
-fn named_template(config: &serde_json::Value) -> Option<String> {
+fn named_template(config: &Value) -> Option<String> {
     let several = config.as_array().into_iter().flatten();
     let default = several.filter(|one| one["name"] == "default").find_map(|one| one["template"].as_str());
     config.as_str().or(default).map(str::to_owned)
@@ -436,13 +437,14 @@ fn gguf(source: &str, load: &Load) -> Result<Files> {
 
 fn from_hub(source: &str, load: &Load) -> Result<PathBuf> {
     let parts: Vec<&str> = source.splitn(3, '/').collect();
-    let missing = || Error::NotFound(format!("there is no file `{source}`, here or on the hub"));
+    let missing = |why: &str| Error::NotFound(format!("there is no file `{source}`, here or {why}"));
     match parts[..] {
         [organisation, name, file] if !source.starts_with(['.', '/', '~']) => {
             let model = HubModel::new(&format!("{organisation}/{name}"), load.revision.as_deref())?;
-            model.file(file)?.ok_or_else(missing)
+            let place = || model.cut_off().map_or("on the hub".into(), |why| format!("in the local cache, and {why}"));
+            model.file(file)?.ok_or_else(|| missing(&place()))
         }
-        _ => Err(missing()),
+        _ => Err(missing("on the hub")),
     }
 }
 
@@ -460,17 +462,12 @@ fn looks_like_a_path(source: &str) -> bool {
     source.starts_with(['.', '/', '~']) || source.contains('\\') || source.matches('/').count() > 1 || source.is_empty()
 }
 
-/// The names of the tensors in a safetensors file, from its header alone.
-fn names_in(path: &Path) -> Result<Vec<String>> {
-    // SAFETY: as in `Checkpoint::weights`.
-    let file = unsafe { candle_core::safetensors::MmapedSafetensors::new(path) };
+/// The shapes of the tensors in a safetensors file, from its header alone.
+fn shapes_in(path: &Path) -> Result<Shapes> {
+    // SAFETY: as in `Checkpoint::safetensors`.
+    let file = unsafe { MmapedSafetensors::new(path) };
     let file = file.map_err(|error| broken_weights(path.to_owned(), error))?;
-    Ok(file.tensors().into_iter().map(|(name, _)| name).collect())
-}
-
-fn tensor_names(bytes: &[u8]) -> candle_core::Result<Vec<String>> {
-    let tensors = candle_core::safetensors::SliceSafetensors::new(bytes)?;
-    Ok(tensors.tensors().into_iter().map(|(name, _)| name).collect())
+    Ok(file.tensors().into_iter().map(|(name, tensor)| (name, tensor.shape().to_vec())).collect())
 }
 
 fn broken_weights(path: PathBuf, error: candle_core::Error) -> Error {

@@ -14,12 +14,12 @@ pub(super) use self::config::Config;
 use self::config::OneOrMany;
 pub use self::generate::Sampling;
 pub(super) use self::prefix::{Past, Places};
-use super::blocks::{Attention, Chain, Gate, HeadNorm, Linear, LogProbability, RmsNorm, Stage};
+use super::blocks::{Attention, Chain, Gate, HeadNorm, Linear, LogProbability, RmsNorm, Rope, Stage};
 use super::chat::{ChatTemplate, Message};
 use super::checkpoint::{Checkpoint, Load};
 use super::embedding::{Baseline, Embedding};
-use super::encoder::Qkv;
-use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::encoder::Block;
+use super::hook::{Clear, Hook, Record, Site, check_sites};
 use super::parts::Parts;
 use super::rules::Rules;
 use super::text::{Continuation, Text, Tokenizer, fit};
@@ -55,16 +55,10 @@ struct Model {
     blocks: Vec<Block>,
     norm: RmsNorm,
     vocabulary: Linear,
+    /// Whether the vocabulary is the embeddings' matrix.
+    tied: bool,
     end_of_text: Vec<u32>,
-    bytes: usize,
     rules: Rules,
-}
-
-/// x ← x + Attention(norm(x)), then x ← x + FFN(norm(x)).
-#[derive(Clone)]
-struct Block {
-    attention: Chain,
-    feed_forward: Chain,
 }
 
 impl std::fmt::Debug for CausalLm {
@@ -114,41 +108,26 @@ impl CausalLm {
         if let Some(problem) = config.problem() {
             return Err(broken(&problem));
         }
-        let weights = checkpoint.weights()?;
-        weights.shuffled_within(config.num_hidden_layers)?;
-        let has_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
-        let prefix = names.prefixes.iter().find(has_words).unwrap_or(&names.prefixes[0]);
-        let weights = weights.with_prefix(prefix);
-        let rope = Stage::Rope(config.rope(rope_factors(&weights, &config)?).map_err(|error| broken(&error))?);
-        let (c, v) = (config.hidden_size, config.vocab_size);
-        let words = weights.embedding(names.words, v, c)?;
-        let tied = config.tie_word_embeddings && !has_other_head(&weights, &words, [v, c])?;
-        if !tied && !weights.contains("lm_head.weight") {
-            return Err(broken(
-                &"the weights have no `lm_head`, and nothing here ties it to the embeddings: this is a backbone, an embedding \
-                  model or a classifier, and no causal language model",
-            ));
-        }
+        let weights = prefixed(checkpoint.weights()?, names);
+        let rope = config.rope(rope_factors(&weights, &config)?).map_err(|error| broken(&error))?;
+        let words = weights.embedding(names.words, config.vocab_size, config.hidden_size)?;
+        let (vocabulary, tied) = vocabulary(&weights, &words, &config).map_err(|error| checkpoint.at_fault(error))?;
         let tokenizer = checkpoint.tokenizer()?;
         let model = Model {
             name: checkpoint.name().into(),
             kind,
             template: checkpoint.chat_template()?,
-            blocks: (0..config.num_hidden_layers)
-                .map(|l| block(&weights, names, &config, &rope, l))
-                .collect::<Result<_>>()?,
-            norm: weights.rms_norm(names.norm, c, config.rms_norm_eps)?,
-            vocabulary: if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? },
+            blocks: blocks(&weights, names, &config, rope).map_err(|error| checkpoint.at_fault(error))?,
+            norm: weights.rms_norm(names.norm, config.hidden_size, config.rms_norm_eps)?,
+            vocabulary,
+            tied,
             end_of_text: end_of_text(checkpoint, &config, &tokenizer)?,
             tokenizer,
-            bytes: 0,
             rules: Rules::exact(),
             words,
             config,
         };
-        let bytes = model.blocks.iter().map(|b| b.attention.bytes() + b.feed_forward.bytes()).sum::<usize>();
-        let bytes = bytes + model.words.bytes() + if tied { 0 } else { model.vocabulary.bytes() };
-        Ok(Self(Arc::new(Model { bytes, ..model })))
+        Ok(Self(Arc::new(model)))
     }
 
     /// The same model, walked back by other rules: what it says stays the same, and every method of this crate explains it by
@@ -163,11 +142,8 @@ impl CausalLm {
     /// # Ok::<(), pellucid::Error>(())
     /// ```
     pub fn under(&self, rules: Rules) -> Self {
-        let under = |block: &Block| Block {
-            attention: block.attention.under(rules),
-            feed_forward: block.feed_forward.under(rules),
-        };
-        Self(Arc::new(Model { blocks: self.0.blocks.iter().map(under).collect(), rules, ..(*self.0).clone() }))
+        let blocks = self.0.blocks.iter().map(|block| block.under(rules)).collect();
+        Self(Arc::new(Model { blocks, rules, ..(*self.0).clone() }))
     }
 
     /// A prompt as the model reads it, with the tokens that its tokenizer puts in front.
@@ -258,7 +234,9 @@ impl CausalLm {
 
     /// How much memory the weights take.
     pub fn bytes(&self) -> usize {
-        self.0.bytes
+        let blocks = self.0.blocks.iter().map(|block| block.attention.bytes() + block.feed_forward.bytes());
+        let vocabulary = if self.0.tied { 0 } else { self.0.vocabulary.bytes() };
+        blocks.sum::<usize>() + self.0.words.bytes() + vocabulary
     }
 
     /// Token embeddings of a prompt, `(t,c)`: what attributions are over.
@@ -326,7 +304,7 @@ impl CausalLm {
 
     /// The same at every place, `(n,t,v)`, with a hook at the named places of the network.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -363,9 +341,15 @@ impl CausalLm {
     /// Token embeddings `(n,t,c)` → the last block's output, `(n,t,c)`.
     fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         self.check(x)?;
-        check_layers(hook, self.layers())?;
-        let x = if hook.sites().contains(&Site::Embed) { hook.at(Site::Embed, x.clone())? } else { x.clone() };
-        self.blocks(x, &Past::default(), hook)
+        self.watched(x.clone(), &Past::default(), hook)
+    }
+
+    /// All blocks over all tokens, `(n,t,c) → (n,t,c)`, after a past.
+    ///
+    /// Errors: a site that the network does not have.
+    pub(super) fn watched(&self, x: Tensor, past: &Past, hook: &mut dyn Hook) -> Result<Tensor> {
+        check_sites(hook, self.0.blocks.iter().flat_map(Block::sites))?;
+        self.blocks(x, past, hook)
     }
 
     /// Embeddings `(n,t,c)` of n variants of a prompt → ln p of each token of its continuation, given those before,
@@ -476,16 +460,20 @@ impl CausalLm {
             ));
         }
         self.fits(longest + ids.len())?;
-        if self.is_on_cpu()? {
-            return self.follow_each_alone(prompts, &ids[..ids.len() - 1], ids.len(), &tail);
+        let rest = &ids[..ids.len() - 1];
+        if self.is_on_cpu() {
+            return self.follow_each_alone(prompts, rest, ids.len(), &tail);
+        }
+        if self.stretches(longest + rest.len()) {
+            return self.follow_in_turn(prompts, rest, ids.len(), &tail); // padded, each would be read as the longest is
         }
         let row = |prompt: &Vec<u32>| {
-            let mut row = [prompt, &ids[..ids.len() - 1]].concat();
-            row.resize(longest + ids.len() - 1, ids[0]); // what comes after, no place that counts can see
+            let mut row = [prompt, rest].concat();
+            row.resize(longest + rest.len(), ids[0]); // what comes after, no place that counts can see
             row
         };
         let rows: Vec<u32> = prompts.iter().flat_map(row).collect();
-        let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + ids.len() - 1, ()))?;
+        let x = self.embed_ids(&rows)?.reshape((prompts.len(), longest + rest.len(), ()))?;
         let starts: Vec<usize> = prompts.iter().map(|prompt| prompt.len() - 1).collect();
         self.run(&Past::default(), &x, &starts, ids.len(), tail)
     }
@@ -493,7 +481,8 @@ impl CausalLm {
     /// ln p of each token of a continuation, given the parts of a prompt that are there, `(n,s)` → `(n,o)`: the others are
     /// removed, or replaced as a template's fields say. Where they can be absent in several ways, the mean over these.
     ///
-    /// Errors: those of [`log_probs_after`](Self::log_probs_after); `present` has not a column per part.
+    /// Errors: those of [`log_probs_after`](Self::log_probs_after); `present` has not a column per part, or other
+    /// numbers than ones and zeros.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -551,7 +540,7 @@ impl CausalLm {
     /// ```
     pub fn attention(&self, text: &Text) -> Result<Vec<Tensor>> {
         let mut record = Record::of_layers(Site::Pattern, self.layers());
-        self.logits_hooked(&self.embed(text)?.unsqueeze(0)?, &mut record)?;
+        self.hidden_hooked(&self.embed(text)?.unsqueeze(0)?, &mut record)?;
         record.all()
     }
 
@@ -570,9 +559,10 @@ impl CausalLm {
     /// ```
     pub fn attention_to_prompt(&self, said: &Continuation) -> Result<Tensor> {
         let (mut record, t) = (Record::of_layers(Site::Pattern, self.layers()), said.prompt().len());
-        self.logits_hooked(&self.before_last(said, &self.embed(said.prompt())?.unsqueeze(0)?)?, &mut record)?;
-        let patterns = Tensor::cat(&record.all()?, 0)?;
-        Ok(patterns.narrow(2, t - 1, said.len())?.narrow(3, 0, t)?.contiguous()?)
+        self.hidden_hooked(&self.before_last(said, &self.embed(said.prompt())?.unsqueeze(0)?)?, &mut record)?;
+        let looks = |pattern: &Tensor| pattern.narrow(2, t - 1, said.len())?.narrow(3, 0, t);
+        let looks = record.all()?.iter().map(looks).collect::<candle_core::Result<Vec<_>>>()?;
+        Ok(Tensor::cat(&looks, 0)?)
     }
 
     /// Errors unless x is `(n,t,c)`; t.
@@ -648,6 +638,28 @@ fn rope_factors(weights: &Weights, config: &Config) -> Result<Option<Vec<f64>>> 
     weights.contains(NAME).then(|| numbers(&weights.get(config.head_dim() / 2, NAME)?)).transpose()
 }
 
+/// The weights, whose names begin with what the embeddings' does.
+fn prefixed(weights: Weights, names: &Names) -> Weights {
+    let has_words = |prefix: &&&str| weights.contains(&format!("{prefix}{}.weight", names.words));
+    let prefix = names.prefixes.iter().find(has_words).unwrap_or(&names.prefixes[0]);
+    weights.with_prefix(prefix)
+}
+
+/// From channels to the vocabulary, and whether that is the embeddings' matrix.
+///
+/// Errors: it is neither there nor the embeddings'.
+fn vocabulary(weights: &Weights, words: &Embedding, config: &Config) -> Result<(Linear, bool)> {
+    let (c, v) = (config.hidden_size, config.vocab_size);
+    let tied = config.tie_word_embeddings && !has_other_head(weights, words, [v, c])?;
+    if !tied && !weights.contains("lm_head.weight") {
+        return Err(Error::argument(
+            "the weights have no `lm_head`, and nothing here ties it to the embeddings: this is a backbone, an embedding \
+             model or a classifier, and no causal language model",
+        ));
+    }
+    Ok((if tied { words.transposed(None)? } else { weights.linear("lm_head", c, v)? }, tied))
+}
+
 /// Whether there is a head of its own after all, which is not the embeddings' matrix: a merged adapter leaves such ones.
 fn has_other_head(weights: &Weights, words: &Embedding, [v, c]: [usize; 2]) -> Result<bool> {
     const HEAD: &str = "lm_head.weight";
@@ -685,6 +697,29 @@ pub(super) struct Names {
     down: &'static str,
 }
 
+/// Queries, keys and values: three projections, or one with their rows stacked, by its weight's and bias's whole names.
+enum Qkv {
+    Apart([&'static str; 3]),
+    Packed([&'static str; 2]),
+}
+
+/// The norms of queries and of keys, where a checkpoint has them.
+const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm", "self_attn.k_norm"];
+
+/// What older checkpoints hold in a block besides, which follows from the configuration.
+const UNUSED: &str = "self_attn.rotary_emb.";
+
+impl Names {
+    /// Every name inside a block.
+    fn all(&self) -> Vec<&'static str> {
+        let qkv = match &self.qkv {
+            Qkv::Apart(names) => &names[..],
+            Qkv::Packed(names) => &names[..],
+        };
+        [&self.norms, qkv, &HEAD_NORMS, &self.gate, &[self.out, self.down, UNUSED]].concat()
+    }
+}
+
 /// Hugging Face's names for Llama and its relatives.
 pub(super) const LLAMA: Names = Names {
     prefixes: &["model.", "model.language_model."],
@@ -720,7 +755,19 @@ struct Part<'a> {
     l: usize,
 }
 
+/// All blocks, the first of which shows what goes in.
+///
+/// Errors: not as many as config.json promises; a tensor in one of them that is not known.
+fn blocks(weights: &Weights, names: &Names, config: &Config, rope: Rope) -> Result<Vec<Block>> {
+    let (layers, rope) = (weights.blocks(names.blocks, Some(config.num_hidden_layers))?, Stage::Rope(rope));
+    let blocks = (0..layers).map(|l| block(weights, names, config, &rope, l));
+    let mut blocks = blocks.collect::<Result<Vec<_>>>()?;
+    blocks[0].attention = blocks[0].attention.after(vec![Stage::At(Site::Embed)]);
+    Ok(blocks)
+}
+
 fn block(weights: &Weights, names: &Names, config: &Config, rope: &Stage, l: usize) -> Result<Block> {
+    weights.only(&format!("{}{l}.", names.blocks), &names.all())?;
     let part = Part { weights, names, config, l };
     Ok(Block {
         attention: Chain::new(vec![
@@ -742,8 +789,9 @@ impl Part<'_> {
         let (l, c, d) = (self.l, self.config.hidden_size, self.config.head_dim());
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
         let mut stages = vec![Stage::RmsNorm(self.norm(self.names.norms[0], c)?), Stage::Linear(self.qkv()?)];
-        if self.weights.contains(&self.full("self_attn.q_norm.weight")) {
-            let (query, key) = (self.norm("self_attn.q_norm", d)?, self.norm("self_attn.k_norm", d)?);
+        let [query, key] = HEAD_NORMS;
+        if self.weights.contains(&self.full(&format!("{query}.weight"))) {
+            let (query, key) = (self.norm(query, d)?, self.norm(key, d)?);
             stages.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
         }
         stages.extend([
@@ -765,9 +813,6 @@ impl Part<'_> {
             Qkv::Packed([weight, bias]) => {
                 self.weights.linear_of([&self.full(weight), &self.full(bias)], c, (heads + 2 * kv_heads) * d)
             }
-            Qkv::Interleaved(_) | Qkv::Keyless { .. } => Err(Error::argument(
-                "no decoder is known whose heads are stacked one by one, or whose keys alone have no bias",
-            )),
             Qkv::Apart(parts) => {
                 let parts = parts.iter().zip([heads, kv_heads, kv_heads]);
                 let parts = parts.map(|(part, n)| self.linear(part, c, n * d));

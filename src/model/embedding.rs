@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::blocks::{Linear, Weight};
 use super::text::{Text, Tokenizer};
@@ -28,6 +28,11 @@ impl Embedding {
             Some(&id) => Err(Error::out_of_range("token id", id as usize, tokens)),
             None => Ok(self.weight.rows(ids)?),
         }
+    }
+
+    /// Where it is.
+    pub fn device(&self) -> Device {
+        self.weight.device()
     }
 
     /// The same matrix as a linear block from channels to tokens: tied embeddings.

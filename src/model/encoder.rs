@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::blocks::{Activation, Attention, Chain, Gate, Linear, Rope, Stage};
-use super::hook::{Clear, Hook, Record, Site, check_layers};
+use super::blocks::{Activation, Attention, Chain, Linear, Rope, Stage};
+use super::hook::{Clear, Hook, Record, Site, check_sites};
 use super::rules::Rules;
 use super::weights::Weights;
 use crate::{Error, Result};
@@ -98,6 +98,11 @@ impl Block {
     pub fn under(&self, rules: Rules) -> Self {
         Self { attention: self.attention.under(rules), feed_forward: self.feed_forward.under(rules) }
     }
+
+    /// Every site in it.
+    pub fn sites(&self) -> impl Iterator<Item = Site> {
+        self.attention.sites().chain(self.feed_forward.sites())
+    }
 }
 
 impl Encoder {
@@ -105,8 +110,7 @@ impl Encoder {
     pub fn load(weights: &Weights, names: &Names, form: &Form, lead: Vec<Stage>) -> Result<Self> {
         let layers = weights.blocks(names.blocks, form.layers)?;
         let mut blocks = (0..layers).map(|l| block(weights, names, form, l)).collect::<Result<Vec<_>>>()?;
-        let lead = [vec![Stage::At(Site::Embed)], lead].concat();
-        blocks[0].attention = Chain::new(lead).then(blocks[0].attention.stages());
+        blocks[0].attention = blocks[0].attention.after([vec![Stage::At(Site::Embed)], lead].concat());
         Ok(Self { blocks, placed: form.rope.is_some() || !names.displacements[0].is_empty() })
     }
 
@@ -136,9 +140,9 @@ impl Encoder {
 
     /// `(n,t,c) → (n,t,c)`, with a hook at the named places.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     pub fn forward(&self, x: &Tensor, mask: Option<&[bool]>, hook: &mut dyn Hook) -> Result<Tensor> {
-        check_layers(hook, self.layers())?;
+        check_sites(hook, self.blocks.iter().flat_map(Block::sites))?;
         let forward = |x: Tensor, block: &Block| block.forward(&x, mask, hook);
         self.blocks.iter().try_fold(x.clone(), forward)
     }
@@ -223,10 +227,9 @@ impl Part<'_> {
 
     fn feed_forward(&self) -> Result<Chain> {
         let (l, c, second, activation) = (self.l, self.channels, self.names.mlp[1], self.form.activation);
-        let dims = self.weights.dims(&self.full(&format!("{second}.weight")));
-        let read = dims.and_then(|dims| dims.get(1).copied()).unwrap_or(0);
+        let read = self.weights.columns(&self.full(&format!("{second}.weight"))).unwrap_or(0);
         let (first, wide) = self.widened()?;
-        let between = if wide == 2 * read { Stage::Gate(Gate(activation)) } else { Stage::Activation(activation) };
+        let between = Stage::between(wide, read, activation);
         let mut branch = vec![self.norm(self.names.norms[1])?, Stage::Linear(first), between];
         let norm = self.full(self.names.mlp_norm);
         if self.weights.contains(&format!("{norm}.weight")) {

@@ -53,9 +53,9 @@ impl Gguf {
         &self.path
     }
 
-    /// The names of its tensors as Hugging Face has them.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.content.tensor_infos.keys().map(|name| hugging_face_name(name))
+    /// The shapes of its tensors, by their names as Hugging Face has them.
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        self.content.tensor_infos.iter().map(|(name, info)| (hugging_face_name(name), info.shape.dims().to_vec()))
     }
 
     /// A tensor by Hugging Face's name, as it is packed.

@@ -12,13 +12,14 @@
 //! # Ok::<(), pellucid::Error>(())
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
+use crate::tensor::all_finite;
 use crate::{Error, Result};
 
 /// A place in the network where the residual stream, an attention pattern or a factor before biases can be seen.
@@ -162,18 +163,49 @@ impl FromStr for Site {
 /// # Ok::<(), pellucid::Error>(())
 /// ```
 pub trait Hook {
-    /// The sites to be shown. Sites nobody wants stay inside fused kernels; one that does not exist is an error.
+    /// The sites to be shown. Sites nobody wants stay inside fused kernels; one that the network does not have is an error, but for
+    /// factors before biases, of which there may be none.
     fn sites(&self) -> Vec<Site>;
 
-    /// Sees the tensor at a wanted site, and returns what the network goes on with.
+    /// Sees the tensor at a wanted site, and returns what the network goes on with, of the same shape and precision.
     fn at(&mut self, site: Site, x: Tensor) -> Result<Tensor>;
 }
 
-/// Errors if a hook wants to see a layer that does not exist.
-pub(crate) fn check_layers(hook: &dyn Hook, layers: usize) -> Result<()> {
-    match hook.sites().into_iter().filter_map(Site::layer).find(|layer| *layer >= layers) {
-        Some(layer) => Err(Error::out_of_range("layer", layer, layers)),
+/// Errors if a hook wants to see a layer that does not exist, or a place that a network of these sites does not have.
+pub(crate) fn check_sites(hook: &dyn Hook, sites: impl Iterator<Item = Site>) -> Result<()> {
+    let sites: BTreeSet<Site> = sites.collect();
+    let layers = sites.iter().filter_map(|site| site.layer()).max().map_or(0, |last| last + 1);
+    let wanted = hook.sites();
+    if let Some(layer) = wanted.iter().filter_map(|site| site.layer()).find(|layer| *layer >= layers) {
+        return Err(Error::out_of_range("layer", layer, layers));
+    }
+    match wanted.into_iter().find(|site| !site.is_of_biases() && !sites.contains(site)) {
+        Some(site) => Err(missing(site, &sites)),
         None => Ok(()),
+    }
+}
+
+fn missing(site: Site, sites: &BTreeSet<Site>) -> Error {
+    let alike = sites.iter().filter(|other| other.layer() == site.layer() && !other.is_of_biases());
+    let alike: Vec<String> = alike.map(|site| format!("`{site}`")).collect();
+    Error::argument(format!("this network has no `{site}`; there is {}", alike.join(", ")))
+}
+
+/// What the network goes on with at a site that a hook wants to see.
+///
+/// Errors: the hook's own; it returns another shape or precision.
+pub(crate) fn shown(hook: &mut dyn Hook, site: Site, x: Tensor) -> Result<Tensor> {
+    let (dims, dtype) = (x.dims().to_vec(), x.dtype());
+    let y = hook.at(site, x)?;
+    if y.dims() != dims {
+        return Err(Error::shape(format!("what a hook returns at `{site}`"), format!("{dims:?}"), y.dims()));
+    }
+    match y.dtype() == dtype {
+        true => Ok(y),
+        false => Err(Error::argument(format!(
+            "what a hook returns at `{site}` holds {:?} numbers, expected {dtype:?}: use `.to_dtype(x.dtype())`",
+            y.dtype()
+        ))),
     }
 }
 
@@ -281,9 +313,13 @@ impl Tap {
     }
 
     /// The gradient that reached a site, of the shape the site has.
+    ///
+    /// Errors: nothing was seen there; the output does not depend on it; a gradient that is not finite.
     pub fn grad(&self, grads: &GradStore, site: Site) -> Result<Tensor> {
         let tap = self.taps.get(&site).and_then(Option::as_ref).ok_or_else(|| unseen(site))?;
-        grads.get(tap).map(Tensor::detach).ok_or(Error::GraphCut)
+        let gradient = grads.get(tap).map(Tensor::detach).ok_or(Error::GraphCut)?;
+        all_finite(&format!("the gradient at `{site}`"), &gradient)?;
+        Ok(gradient)
     }
 }
 
@@ -349,7 +385,7 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// At `site`, the network goes on with `change(x)`.
+    /// At `site`, the network goes on with `change(x)`, which has x's shape.
     pub fn new(site: Site, change: impl FnMut(Tensor) -> Result<Tensor> + 'static) -> Self {
         Self { site, change: Box::new(change) }
     }

@@ -1,6 +1,7 @@
 //! Files of a model on the Hugging Face hub, through its local cache.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
@@ -12,8 +13,9 @@ use crate::{Error, Result};
 pub(crate) struct HubModel {
     id: String,
     cache: CacheRepo,
-    /// `None` when the environment asks to stay offline.
-    api: Option<ApiRepo>,
+    api: ApiRepo,
+    /// Why nothing more can be fetched and what to do, once that is known.
+    cut_off: OnceLock<String>,
 }
 
 impl HubModel {
@@ -25,45 +27,53 @@ impl HubModel {
         if let Ok(token) = std::env::var("HF_TOKEN") {
             builder = builder.with_token(Some(token));
         }
-        let api = match offline() {
-            true => None,
-            false => Some(builder.build().map_err(|error| unreachable_hub(id, &error))?.repo(repo.clone())),
-        };
-        Ok(Self { id: id.into(), cache: cache.repo(repo), api })
+        let api = builder.build().map_err(|error| Error::NotFound(unreachable_hub(&error)))?.repo(repo.clone());
+        let cut_off = if offline() { OnceLock::from(OFFLINE.to_string()) } else { OnceLock::new() };
+        Ok(Self { id: id.into(), cache: cache.repo(repo), api, cut_off })
     }
 
-    /// Whether the environment forbids to fetch anything.
-    pub fn is_offline(&self) -> bool {
-        self.api.is_none()
+    /// Why files that are not in the cache were not fetched, and what to do, if nothing can be fetched.
+    pub fn cut_off(&self) -> Option<&str> {
+        self.cut_off.get().map(String::as_str)
     }
 
-    /// A file of the model, from the cache or else fetched; `None` if the model has no such file.
+    /// A file of the model, from the cache or else fetched; `None` if the model has no such file, or if it cannot be fetched.
     pub fn file(&self, name: &str) -> Result<Option<PathBuf>> {
-        if let Some(path) = self.cache.get(name) {
-            return Ok(Some(path));
-        }
-        let Some(api) = &self.api else { return self.offline_without(name) };
-        match api.download_with_progress(name, Download(None)) {
-            Ok(path) => Ok(Some(path)),
-            Err(error) => match status(&error) {
-                Some(404) if name != "config.json" => Ok(None),
-                Some(code) => Err(refused(&self.id, code)),
-                None => Err(unreachable_hub(&self.id, &error)),
-            },
+        match self.cache.get(name) {
+            Some(path) => Ok(Some(path)),
+            None if self.cut_off().is_some() => self.without(name),
+            None => self.fetched(name),
         }
     }
 
-    /// Offline, what is not in the cache might exist: only a model without its configuration is surely missing.
-    fn offline_without(&self, name: &str) -> Result<Option<PathBuf>> {
+    fn fetched(&self, name: &str) -> Result<Option<PathBuf>> {
+        let error = match self.api.download_with_progress(name, Download(None)) {
+            Ok(path) => return Ok(Some(path)),
+            Err(error) => error,
+        };
+        match status(&error) {
+            Some(404) if name != "config.json" => Ok(None),
+            Some(code) => Err(refused(&self.id, code)),
+            None => {
+                self.cut_off.get_or_init(|| unreachable_hub(&error));
+                self.without(name)
+            }
+        }
+    }
+
+    /// The hub does not say whether it has a file: only a model without its configuration is surely missing.
+    fn without(&self, name: &str) -> Result<Option<PathBuf>> {
+        let why = self.cut_off().unwrap_or_default();
         match name {
-            "config.json" => Err(Error::NotFound(format!(
-                "`{}` is not in the local cache, and HF_HUB_OFFLINE forbids to fetch it. Unset HF_HUB_OFFLINE, {ELSEWHERE}",
-                self.id
-            ))),
+            "config.json" => {
+                Err(Error::NotFound(format!("`{}` is not in the local cache, and {why}, {ELSEWHERE}", self.id)))
+            }
             _ => Ok(None),
         }
     }
 }
+
+const OFFLINE: &str = "HF_HUB_OFFLINE forbids to fetch it. Unset HF_HUB_OFFLINE";
 
 const ELSEWHERE: &str = "or download the model's folder elsewhere and pass its path, or put it under \
                          $PELLUCID_MODELS/ORGANISATION/NAME, or use an embedded model such as `pellucid/tiny-bert-sentiment`";
@@ -95,10 +105,8 @@ fn refused(id: &str, code: u16) -> Error {
     })
 }
 
-fn unreachable_hub(id: &str, error: &ApiError) -> Error {
-    Error::NotFound(format!(
-        "`{id}` is not in the local cache and the hub cannot be reached ({error}). Connect to the network once, {ELSEWHERE}"
-    ))
+fn unreachable_hub(error: &ApiError) -> String {
+    format!("the hub cannot be reached ({error}). Connect to the network once")
 }
 
 /// A download's progress, in bytes.

@@ -37,21 +37,36 @@ pub(crate) fn headless(model: &str, what: &str) -> Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Labels {
     names: Vec<String>,
-    /// Whether several may be true at once, each by itself.
-    several: bool,
+    says: Says,
+}
+
+/// What a classifier's numbers are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Says {
+    /// Logits of classes that exclude each other.
+    One,
+    /// Logits of classes of which several may be true at once, or of a single one, which may be true or not.
+    Several,
+    /// No logits: the numbers that are asked for.
+    Numbers,
 }
 
 impl Labels {
     /// So many classes, as config.json names them, or else `LABEL_0`, `LABEL_1`, …
     pub fn new(classes: usize, named: &Named) -> Self {
         let name = |class: usize| named.id2label.get(&class.to_string()).cloned().unwrap_or(format!("LABEL_{class}"));
-        let several = named.problem_type.as_deref() == Some("multi_label_classification");
-        Self { names: (0..classes).map(name).collect(), several }
+        let says = match named.problem_type.as_deref() {
+            Some("regression") => Says::Numbers,
+            Some("multi_label_classification") => Says::Several,
+            _ if classes == 1 => Says::Several,
+            _ => Says::One,
+        };
+        Self { names: (0..classes).map(name).collect(), says }
     }
 
     /// Names that exclude each other.
     pub fn of(names: Vec<String>) -> Self {
-        Self { names, several: false }
+        Self { names, says: Says::One }
     }
 
     /// The names, by number.
@@ -89,11 +104,12 @@ impl Labels {
     }
 
     /// Logits of one example → classes and probabilities, most probable first: by softmax, or each by itself where several
-    /// may be true.
+    /// may be true or there is but one; a regression's numbers as they are.
     pub fn ranked(&self, logits: &Tensor) -> Result<Vec<(String, f64)>> {
-        let probabilities = match self.several {
-            true => candle_nn::ops::sigmoid(logits)?,
-            false => candle_nn::ops::softmax(logits, D::Minus1)?,
+        let probabilities = match self.says {
+            Says::One => candle_nn::ops::softmax(logits, D::Minus1)?,
+            Says::Several => candle_nn::ops::sigmoid(logits)?,
+            Says::Numbers => logits.clone(),
         };
         let mut classes: Vec<_> = self.names.iter().cloned().zip(numbers(&probabilities)?).collect();
         classes.sort_by(|a, b| b.1.total_cmp(&a.1));

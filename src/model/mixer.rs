@@ -8,9 +8,9 @@ use std::sync::Arc;
 use candle_core::Tensor;
 use serde_json::Value;
 
-use super::blocks::{Activation, Chain, Gate, Linear, Stage};
+use super::blocks::{Activation, Chain, Linear, Stage};
 use super::checkpoint::{Checkpoint, Load};
-use super::hook::{Clear, Hook, Site, check_layers};
+use super::hook::{Clear, Hook, Site, check_sites};
 use super::image::Image;
 use super::labels::{Labels, Named, headless};
 use super::patches::{Patches, Vision};
@@ -146,11 +146,12 @@ impl Mixer {
         Ok(head.forward(&mean_over(&hidden, 1)?, None, hook)?.squeeze(1)?)
     }
 
-    /// Pixels `(n,3,h,w)` → the last block's output, normalised, `(n,t,c)`, with a hook at the named places of the network.
+    /// Pixels `(n,3,h,w)` → the last block's output, `(n,t,c)`, with a hook at the named places of the network. Unlike a
+    /// [`Vit`](super::Vit)'s it is normalised, which is what the head reads the mean of.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     pub fn hidden_hooked(&self, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
-        check_layers(hook, self.layers())?;
+        check_sites(hook, self.0.blocks.iter().flat_map(Chain::sites))?;
         self.hidden_of(self.0.patches.embed(x)?, hook)
     }
 
@@ -183,13 +184,16 @@ fn parts(name: &str, json: &Value, weights: &Weights) -> Result<Parts> {
     } else {
         Activation::Gelu
     };
+    let blocks = (0..layers).map(|l| block(weights, l, patches.count(), c, activation));
+    let mut blocks = blocks.collect::<Result<Vec<_>>>()?;
+    blocks[0] = blocks[0].after(vec![Stage::At(Site::Embed)]);
     let head = |classes| {
         let linear = Stage::Linear(weights.linear("head", c, classes)?);
         Ok::<_, Error>(Chain::new(vec![Stage::At(Site::HeadBias), linear]))
     };
     Ok(Parts {
         name: name.into(),
-        blocks: (0..layers).map(|l| block(weights, l, patches.count(), c, activation)).collect::<Result<_>>()?,
+        blocks,
         norm: Chain::new(vec![Stage::At(Site::NormBias), Stage::LayerNorm(weights.layer_norm("norm", c, EPS)?)]),
         head: classes.map(head).transpose()?,
         labels: Labels::new(classes.unwrap_or(0), &Named::listed(serde_json::from_value(json["label_names"].clone())?)),
@@ -233,11 +237,11 @@ fn block(weights: &Weights, l: usize, tokens: usize, channels: usize, activation
 fn mlp(weights: &Weights, name: &str, width: usize, activation: Activation) -> Result<Vec<Stage>> {
     let (first, second) = (format!("{name}.fc1"), format!("{name}.fc2"));
     let wide = weights.rows(&format!("{first}.weight")).unwrap_or(0);
-    let read = weights.dims(&format!("{second}.weight")).and_then(|dims| dims.get(1).copied()).unwrap_or(0);
-    let gated = wide == 2 * read;
-    let (into, between) = match gated {
-        true => (value_and_gate(weights, &first, width, wide)?, Stage::Gate(Gate(activation))),
-        false => (weights.linear(&first, width, wide)?, Stage::Activation(activation)),
+    let read = weights.columns(&format!("{second}.weight")).unwrap_or(0);
+    let between = Stage::between(wide, read, activation);
+    let into = match between {
+        Stage::Gate(_) => value_and_gate(weights, &first, width, wide)?,
+        _ => weights.linear(&first, width, wide)?,
     };
     Ok(vec![Stage::Linear(into), between, Stage::Linear(weights.linear(&second, read, width)?)])
 }

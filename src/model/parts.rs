@@ -5,9 +5,9 @@ use std::ops::Range;
 use candle_core::{DType, Device, Tensor};
 use unicode_segmentation::UnicodeSegmentation;
 
+use super::presence::presence;
 use super::text::{Text, Token, Tokenizer};
 use crate::ablation::Groups;
-use crate::tensor::numbers;
 use crate::{Error, Result};
 
 /// A prompt in parts, each of which can be there or not.
@@ -142,7 +142,7 @@ impl Parts {
     /// Spans of one's own: parts of the text as it spells them, each where it first stands after the one before. What is in
     /// none of them stays.
     ///
-    /// Errors: none given; one that is not in the text.
+    /// Errors: none given; one that is not in the text, or in which no token begins.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -162,7 +162,13 @@ impl Parts {
             from = at + span.len();
             places.push((at, &source[at..from]));
         }
-        Self::by_place(text, &places)
+        let begins = |place: &(usize, &str)| text.tokens().iter().any(|token| begins_in(token, source, place));
+        match places.iter().find(|place| !begins(place)) {
+            Some((_, span)) => Err(Error::argument(format!(
+                "no token begins in «{span}», which is within one: give the whole of the word it is in"
+            ))),
+            None => Self::by_place(text, &places),
+        }
     }
 
     /// A text with fields in braces: `"{name} lives in {city}."`.
@@ -206,8 +212,7 @@ impl Parts {
     fn by_place(text: &Text, places: &[(usize, &str)]) -> Result<Self> {
         let mut numbers = std::collections::BTreeMap::new();
         Self::cut(text, |token| {
-            let letter = token.first_letter(text.source()).filter(|_| !token.special)?;
-            let place = places.iter().position(|(at, place)| (*at..at + place.len()).contains(&letter))?;
+            let place = places.iter().position(|place| begins_in(token, text.source(), place))?;
             let next = numbers.len();
             Some(*numbers.entry(place).or_insert(next))
         })
@@ -299,30 +304,33 @@ impl Parts {
 
     /// The token ids of what is left where `present` `(n,s)` has zeros: n prompts, in every version of absence in turn.
     pub(crate) fn prompts(&self, present: &Tensor, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
-        let rows = match *present.dims() {
-            [_, parts] if parts == self.len() => numbers(present)?,
-            _ => return Err(Error::shape("what is present", format!("(n, {})", self.len()), present.dims())),
-        };
-        let prompts = rows.chunks(self.len()).flat_map(|row| (0..self.versions()).map(move |version| (row, version)));
+        let rows = presence(present, self.len())?;
+        let prompts = rows.iter().flat_map(|row| (0..self.versions()).map(move |version| (row, version)));
         prompts.map(|(row, version)| self.prompt(row, version, tokenizer)).collect()
     }
 
-    fn prompt(&self, present: &[f64], version: usize, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    fn prompt(&self, present: &[bool], version: usize, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
         match &self.made {
             Made::Cut { ids, part } => {
-                let stays = |(_, part): &(&u32, &Option<usize>)| part.is_none_or(|part| present[part] != 0.0);
+                let stays = |(_, part): &(&u32, &Option<usize>)| part.is_none_or(|part| present[part]);
                 Ok(ids.iter().zip(part).filter(stays).map(|(id, _)| *id).collect())
             }
             Made::Template { pieces, fields } => {
-                let value = |(field, &there): (&Field, &f64)| match there {
-                    0.0 => field.without(version).to_string(),
-                    _ => field.value.clone(),
+                let value = |(field, &there): (&Field, &bool)| match there {
+                    true => field.value.clone(),
+                    false => field.without(version).to_string(),
                 };
                 let values: Vec<String> = fields.iter().zip(present).map(value).collect();
                 Ok(tokenizer.read(fill(pieces, &values))?.ids())
             }
         }
     }
+}
+
+/// Whether a token's first letter is in a place of its text; no special token's is.
+fn begins_in(token: &Token, source: &str, (at, place): &(usize, &str)) -> bool {
+    let letter = token.first_letter(source).filter(|_| !token.special);
+    letter.is_some_and(|letter| (*at..at + place.len()).contains(&letter))
 }
 
 /// The pieces with a value between each two of them.

@@ -32,9 +32,10 @@ impl Pytorch {
         Ok(Self(Arc::new(files.into_iter().map(Archive::open).collect::<Result<_>>()?)))
     }
 
-    /// The names of the tensors.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.0.iter().flat_map(|archive| archive.tensors.tensor_infos().keys().cloned())
+    /// The shapes of the tensors, by their names.
+    pub fn shapes(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
+        let infos = self.0.iter().flat_map(|archive| archive.tensors.tensor_infos());
+        infos.map(|(name, info)| (name.clone(), info.layout.dims().to_vec()))
     }
 
     /// A tensor in a precision; `None` if there is no such tensor.

@@ -9,7 +9,7 @@ use candle_core::{D, Tensor};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::blocks::{Activation, Chain, Linear, Stage, at_least_single};
+use super::blocks::{Activation, Chain, Linear, Stage};
 use super::checkpoint::Checkpoint;
 use super::decoder::Places;
 use super::encoder::{Encoder, Form, NAMELESS, Names, Qkv};
@@ -19,6 +19,7 @@ use super::processor::Processor;
 use super::rules::Rules;
 use super::vlm::{Eyes, Slot};
 use super::weights::Weights;
+use crate::tensor::at_least_single;
 use crate::{Error, Interpolation, Result, resample};
 
 /// The published model's ε, which no file says.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tokenizers::models::ModelWrapper;
@@ -128,7 +129,7 @@ impl Text {
 
     /// The tokens that a part of the text is made of, where it first stands: what a baseline may keep.
     ///
-    /// Errors: the part is empty, or not in the text.
+    /// Errors: the part is empty, or not in the text; only special tokens stand there.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -239,7 +240,7 @@ impl Continuation {
 
     /// The tokens that a part of the text is made of, where it first stands.
     ///
-    /// Errors: the part is empty, or not in the text.
+    /// Errors: the part is empty, or not in the text; only special tokens stand there.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -256,7 +257,7 @@ impl Continuation {
     /// The tokens of some of its characters, which may be left open at either end: `..12`, `40..`. A token that holds only some of
     /// them is in it.
     ///
-    /// Errors: no characters; more than there are.
+    /// Errors: no characters; more than there are; only special tokens stand there.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -270,11 +271,11 @@ impl Continuation {
         let count = self.text.chars().count();
         let start = match characters.start_bound() {
             Bound::Included(start) => *start,
-            Bound::Excluded(before) => before + 1,
+            Bound::Excluded(before) => before.saturating_add(1),
             Bound::Unbounded => 0,
         };
         let end = match characters.end_bound() {
-            Bound::Included(last) => last + 1,
+            Bound::Included(last) => last.saturating_add(1),
             Bound::Excluded(end) => *end,
             Bound::Unbounded => count,
         };
@@ -284,7 +285,7 @@ impl Continuation {
             )));
         }
         let byte = |character: usize| self.text.char_indices().nth(character).map_or(self.text.len(), |(byte, _)| byte);
-        Ok(sharing(&self.tokens, byte(start)..byte(end)))
+        sharing(&self.text, &self.tokens, byte(start)..byte(end))
     }
 }
 
@@ -300,21 +301,24 @@ fn span(text: &str, tokens: &[Token], part: &str) -> Result<Range<usize>> {
     let start = text.find(part).filter(|_| !part.is_empty());
     let start =
         start.ok_or_else(|| Error::argument(format!("the text does not say «{part}»; it says «{}»", text.trim())))?;
-    Ok(sharing(tokens, start..start + part.len()))
+    sharing(text, tokens, start..start + part.len())
 }
 
 /// The tokens, special ones aside, that share a byte with a place in their text.
-fn sharing(tokens: &[Token], place: Range<usize>) -> Range<usize> {
+///
+/// Errors: there are none.
+fn sharing(text: &str, tokens: &[Token], place: Range<usize>) -> Result<Range<usize>> {
     let inside = |token: &Token| !token.special && token.start < place.end && token.end > place.start;
-    let first = tokens.iter().position(inside).unwrap_or(0);
-    let last = tokens.iter().rposition(inside).unwrap_or(first);
-    first..last + 1
+    let (first, last) = (tokens.iter().position(inside), tokens.iter().rposition(inside));
+    let none = || Error::argument(format!("only special tokens stand where the text says «{}»", &text[place.clone()]));
+    let (first, last) = first.zip(last).ok_or_else(none)?;
+    Ok(first..last + 1)
 }
 
 /// What text is read after, where it matters that something stands before it.
 const LINE: &str = "\n";
 
-/// Turns text into tokens as the checkpoint's own tokenizer does, never padding and never cutting.
+/// Turns text into tokens as the checkpoint's own tokenizer does, never padding and never cutting. Cheap to clone.
 ///
 /// ```
 /// # use pellucid::prelude::*;
@@ -327,7 +331,7 @@ const LINE: &str = "\n";
 /// ```
 #[derive(Clone, Debug)]
 pub struct Tokenizer {
-    engine: Engine,
+    engine: Arc<Engine>,
     /// The ids of special tokens, wherever they stand.
     special: BTreeSet<u32>,
     /// Whether tokens are shown as the text has them: not so for WordPiece, whose `##` means something.
@@ -394,7 +398,7 @@ impl Tokenizer {
         let added = engine.get_added_tokens_decoder();
         let special = added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect();
         let as_in_text = !matches!(engine.get_model(), ModelWrapper::WordPiece(_));
-        Self { engine, special, as_in_text }
+        Self { engine: Arc::new(engine), special, as_in_text }
     }
 
     /// A text, framed by the tokenizer's special tokens.

@@ -29,7 +29,7 @@ use crate::{Error, Result};
 ///
 /// | family | whose names | what it has besides plain blocks |
 /// |---|---|---|
-/// | ViT, CLIP's, DINOv2's, with registers | Hugging Face, timm | registers, a norm before the first block, LayerScale |
+/// | ViT, CLIP's, DINOv2's, with registers | Hugging Face, timm | registers, a norm before the first block, LayerScale, gated MLPs |
 /// | SigLIP | timm (`vit_…_siglip_gap_…`) | the mean of patches |
 /// | FlexiViT | timm | no place for the class token |
 /// | DeiT, DeiT III | Hugging Face (DeiT), timm | two heads, LayerScale |
@@ -70,8 +70,8 @@ enum Readout {
     Tokens { norm: Chain, heads: Vec<Chain> },
     /// The mean over patches, normalised before or after.
     Mean { before: Option<Chain>, after: Chain },
-    /// No head: features only.
-    Headless,
+    /// No head: features only, of patches that a head would average or of the first token.
+    Headless { pooled: bool },
 }
 
 impl Readout {
@@ -82,7 +82,7 @@ impl Readout {
                 Self::Tokens { norm: under(norm), heads: heads.iter().map(under).collect() }
             }
             Self::Mean { before, after } => Self::Mean { before: before.as_ref().map(under), after: under(after) },
-            Self::Headless => Self::Headless,
+            Self::Headless { pooled } => Self::Headless { pooled: *pooled },
         }
     }
 }
@@ -205,6 +205,7 @@ impl Vit {
     /// Tokens `(n,k+t,c)`, positions included, or fewer patches → logits `(n,v)`.
     fn logits_of(&self, tokens: &Tensor) -> Result<Tensor> {
         let tokens = match &self.0.readout {
+            Readout::Headless { .. } => return Err(self.headless()),
             Readout::Tokens { heads, .. } => self.0.encoder.forward_at(tokens, None, 0..heads.len())?,
             _ if tokens.dim(1)? == self.0.patches.ahead() => {
                 return Err(Error::argument("the mean over patches is read, so at least one must be present"));
@@ -279,7 +280,7 @@ impl Vit {
 
     /// The same, with a hook at the named places of the network.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -310,13 +311,17 @@ impl Vit {
                 let patches = tokens.narrow(1, ahead, tokens.dim(1)? - ahead)?;
                 Ok(run(after, &mean_over(&patches, 1)?)?.squeeze(1)?)
             }
-            Readout::Headless => Err(headless(&self.0.name, "a classifier")),
+            Readout::Headless { .. } => Err(self.headless()),
         }
     }
 
-    /// `(t,)`: how much of each token of the last layer the classifier reads. One for a class token, a half each for DeiT's
-    /// class and distillation tokens, equal shares for all patches where their mean is read. It is the row from which
-    /// [`rollout_row`](crate::rollout_row) starts.
+    fn headless(&self) -> Error {
+        headless(&self.0.name, "a classifier")
+    }
+
+    /// `(t,)`: how much of each token of the last layer the classifier reads, or would read where there is none. One for a class
+    /// token, a half each for DeiT's class and distillation tokens, equal shares for all patches where their mean is read. It is
+    /// the row from which [`rollout_row`](crate::rollout_row) starts.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -329,14 +334,15 @@ impl Vit {
         let (ahead, count) = (self.0.patches.ahead(), self.0.patches.count());
         let weight = |token: usize| match &self.0.readout {
             Readout::Tokens { heads, .. } if token < heads.len() => 1.0 / heads.len() as f64,
-            Readout::Mean { .. } if token >= ahead => 1.0 / count as f64,
-            Readout::Headless if token == 0 => 1.0,
+            Readout::Mean { .. } | Readout::Headless { pooled: true } if token >= ahead => 1.0 / count as f64,
+            Readout::Headless { pooled: false } if token == 0 => 1.0,
             _ => 0.0,
         };
         Ok(Tensor::from_iter((0..ahead + count).map(weight), &Device::Cpu)?)
     }
 
-    /// The classes and their probabilities, most probable first; each by itself where several may be true.
+    /// The classes and their probabilities, most probable first; each by itself where several may be true, or where there is but
+    /// one. Where config.json calls it a regression, the numbers themselves.
     ///
     /// Errors: the checkpoint has no classifier; a picture of another size.
     ///
@@ -444,7 +450,7 @@ fn readout(weights: &Weights, layout: &Layout, config: &Config) -> Result<Readou
     let heads: Vec<_> = layout.heads.into_iter().filter(|head| has(head)).collect();
     let pooled = config.pooled.unwrap_or(has(layout.norm_pooled) || !weights.contains(layout.front[0]));
     match (heads.first(), pooled) {
-        (None, _) => Ok(Readout::Headless),
+        (None, pooled) => Ok(Readout::Headless { pooled }),
         (Some(head), true) => {
             let before = has(layout.norm).then(|| norm(layout.norm)).transpose()?.map(of_tokens);
             let after = has(layout.norm_pooled).then(|| norm(layout.norm_pooled)).transpose()?;

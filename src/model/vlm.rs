@@ -14,7 +14,7 @@ use super::chat::Message;
 use super::checkpoint::{Checkpoint, Load};
 use super::decoder::{CausalLm, Config, LLAMA, Past, Places, QWEN, Sampling};
 use super::embedding::Baseline;
-use super::hook::{Hook, Record, Site, check_layers};
+use super::hook::{Hook, Record, Site};
 use super::image::Image;
 use super::processor::Processor;
 use super::qwen_vl::QwenEyes;
@@ -488,7 +488,7 @@ impl Vlm {
 
     /// The same, with a hook at the named places of the language model.
     ///
-    /// Errors: also a site in a layer that does not exist.
+    /// Errors: also a site that the network does not have.
     ///
     /// ```
     /// # use pellucid::prelude::*;
@@ -503,8 +503,7 @@ impl Vlm {
     pub fn logits_from_hooked(&self, prompt: &VisualPrompt, x: &Tensor, hook: &mut dyn Hook) -> Result<Tensor> {
         prompt.check_tokens(x)?;
         self.is_reader_of(prompt)?;
-        check_layers(hook, self.0.llm.layers())?;
-        let hidden = self.0.llm.blocks(x.clone(), &prompt.start(), hook)?;
+        let hidden = self.0.llm.watched(x.clone(), &prompt.start(), hook)?;
         Ok(self.0.llm.read_out(&hidden.narrow(1, x.dim(1)? - 1, 1)?)?.squeeze(1)?)
     }
 
@@ -555,7 +554,7 @@ impl Vlm {
     /// What stands before the picture to be explained, read once, and what follows with the pixels' visual tokens, `(n,·,c)`. Where so
     /// many tokens more would make a text that is read differently from its beginning on, nothing is read before the rest.
     fn after(&self, prompt: &VisualPrompt, x: &Tensor, more: usize) -> Result<(Past, Tensor)> {
-        if self.0.llm.stretches(prompt.text().len() + more) {
+        if self.0.llm.stretches(prompt.text().len().saturating_add(more)) {
             return Ok((prompt.start(), self.embed(prompt, x)?));
         }
         let (seen, around) = (self.see(prompt, x)?, self.surroundings(prompt)?);

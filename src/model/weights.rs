@@ -1,6 +1,6 @@
 //! Named weights, with the spellings that real checkpoints use.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -21,12 +21,15 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub(crate) struct Weights {
     store: Store,
-    names: BTreeSet<String>,
+    shapes: Shapes,
     file: PathBuf,
     /// Some checkpoints name every tensor of the backbone with a prefix, `bert.`, and some with none.
     prefix: &'static str,
     shuffle: Option<Shuffle>,
 }
+
+/// The shapes of tensors by their names, as the headers of files have them.
+pub(crate) type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Which weights are put in another order within their tensors.
 ///
@@ -77,20 +80,20 @@ enum Store {
 
 impl Weights {
     /// Of safetensors files.
-    pub fn new(builder: VarBuilder<'static>, names: Vec<String>, file: PathBuf) -> Self {
-        Self { store: Store::Safetensors(builder), names: names.into_iter().collect(), file, prefix: "", shuffle: None }
+    pub fn new(builder: VarBuilder<'static>, shapes: Shapes, file: PathBuf) -> Self {
+        Self { store: Store::Safetensors(builder), shapes, file, prefix: "", shuffle: None }
     }
 
     /// Of PyTorch's own files, converted to a precision where they are needed.
     pub fn pytorch(pytorch: Pytorch, file: PathBuf, dtype: DType, device: Device) -> Self {
-        let names = pytorch.names().collect();
-        Self { store: Store::Pytorch(pytorch, dtype, device), names, file, prefix: "", shuffle: None }
+        let shapes = pytorch.shapes().collect();
+        Self { store: Store::Pytorch(pytorch, dtype, device), shapes, file, prefix: "", shuffle: None }
     }
 
     /// Of a GGUF file, unpacked to a precision where they are needed.
     pub fn packed(gguf: Gguf, dtype: DType, device: Device) -> Self {
-        let (names, file) = (gguf.names().collect(), gguf.path().into());
-        Self { store: Store::Gguf(gguf, dtype, device), names, file, prefix: "", shuffle: None }
+        let (shapes, file) = (gguf.shapes().collect(), gguf.path().into());
+        Self { store: Store::Gguf(gguf, dtype, device), shapes, file, prefix: "", shuffle: None }
     }
 
     /// The same numbers, those of some tensors in another order.
@@ -126,14 +129,14 @@ impl Weights {
         self.spelling(name).is_some()
     }
 
-    /// A tensor's shape; `None` if there is no such tensor.
-    pub fn dims(&self, name: &str) -> Option<Vec<usize>> {
-        Some(self.read(&self.spelling(name)?).ok()?.dims().to_vec())
+    /// How many rows a matrix has, as its file's header says; `None` if there is no such tensor.
+    pub fn rows(&self, name: &str) -> Option<usize> {
+        self.shapes[&self.spelling(name)?].first().copied()
     }
 
-    /// How many rows a matrix has; `None` if there is no such tensor.
-    pub fn rows(&self, name: &str) -> Option<usize> {
-        self.dims(name)?.first().copied()
+    /// How many columns a matrix has; `None` if there is no such matrix.
+    pub fn columns(&self, name: &str) -> Option<usize> {
+        self.shapes[&self.spelling(name)?].get(1).copied()
     }
 
     /// How many blocks there are: `blocks.0.…`, `blocks.1.…`, and so on.
@@ -176,8 +179,8 @@ impl Weights {
     /// What follows a stem in the names that begin with it, with the prefix or without.
     fn under<'a>(&'a self, stem: &str) -> impl Iterator<Item = &'a str> + use<'a> {
         let (plain, prefixed) = (stem.to_string(), format!("{}{stem}", self.prefix));
-        self.names
-            .iter()
+        self.shapes
+            .keys()
             .filter_map(move |name| name.strip_prefix(prefixed.as_str()).or_else(|| name.strip_prefix(plain.as_str())))
     }
 
@@ -269,12 +272,12 @@ impl Weights {
         let stem = |old: &str, new: &str| name.strip_suffix(old).map(|stem| format!("{stem}{new}"));
         let old = stem("LayerNorm.weight", "LayerNorm.gamma").or_else(|| stem("LayerNorm.bias", "LayerNorm.beta"));
         let spellings = std::iter::once(name.to_string()).chain(old);
-        spellings.flat_map(|name| [format!("{}{name}", self.prefix), name]).find(|name| self.names.contains(name))
+        spellings.flat_map(|name| [format!("{}{name}", self.prefix), name]).find(|name| self.shapes.contains_key(name))
     }
 
     fn missing(&self, name: &str) -> Error {
-        let like = self.names.iter().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
-        let has = format!("it has {} tensors, such as {like}", self.names.len());
+        let like = self.shapes.keys().take(3).map(String::as_str).collect::<Vec<_>>().join(", ");
+        let has = format!("it has {} tensors, such as {like}", self.shapes.len());
         Error::file(
             &self.file,
             format!("there is no tensor `{name}`; {has}. Do config.json and the weights belong together?"),
@@ -292,7 +295,8 @@ fn shuffled(tensor: &Tensor, name: &str, seed: u64) -> Result<Tensor> {
 
 /// Whether what is left of a tensor's name is a part's: `attn.qkv` of `attn.qkv.weight`, `blocks.` of all that is inside.
 fn is_of(rest: &str, name: &str) -> bool {
-    rest.strip_prefix(name).is_some_and(|end| name.ends_with('.') || matches!(end, "" | ".weight" | ".bias"))
+    rest.strip_prefix(name)
+        .is_some_and(|end| name.ends_with('.') || matches!(end, "" | ".weight" | ".bias" | ".gamma" | ".beta"))
 }
 
 fn wrong_shape(name: &str, expected: &Shape, got: &[usize]) -> String {

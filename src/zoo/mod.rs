@@ -64,8 +64,18 @@ pub(crate) fn files(name: &str) -> Result<Files> {
 }
 
 /// What is known about an embedded model, by its full name.
+///
+/// Errors: no embedded model is called so; of this one, other things are known.
 fn truth<T: DeserializeOwned>(model: &str) -> Result<T> {
-    let files = files(model.strip_prefix("pellucid/").unwrap_or(model))?;
-    let truth = files.iter().find(|file| file.0 == "truth.json").map_or(&b"null"[..], |file| file.1);
-    Ok(serde_json::from_slice(truth)?)
+    let name = model.strip_prefix("pellucid/").unwrap_or(model);
+    truth_in(files(name)?).ok_or_else(|| {
+        let known = MODELS.iter().filter(|model| truth_in::<T>(model.1).is_some());
+        let known = known.map(|model| format!("pellucid/{}", model.0)).collect::<Vec<_>>().join(", ");
+        Error::NotFound(format!("of `pellucid/{name}` other things are known; these are of {known}"))
+    })
+}
+
+fn truth_in<T: DeserializeOwned>(files: Files) -> Option<T> {
+    let truth = files.iter().find(|file| file.0 == "truth.json")?;
+    serde_json::from_slice(truth.1).ok()
 }

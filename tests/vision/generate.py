@@ -157,6 +157,7 @@ TIMM = {
     "timm_beit": ("beitv2_base_patch16_224", dict(img_size=[8, 12])),
     "timm_eva": ("eva02_small_patch14_336", dict(img_size=[16, 8], embed_dim=16, ref_feat_shape=[2, 4])),
     "timm_eva_apart": ("eva02_base_patch14_448", dict(img_size=16, embed_dim=16)),
+    "timm_giant": ("vit_giant_patch14_dinov2", dict(img_size=8, embed_dim=24, num_heads=None)),
 }
 
 
@@ -164,7 +165,8 @@ def all_of_timm():
     timm.layers.set_fused_attn(False)
     shape = dict(img_size=12, patch_size=4, embed_dim=12, depth=2, num_heads=2, mlp_ratio=1.5, num_classes=3)
     for seed, (name, (architecture, arguments)) in enumerate(TIMM.items()):
-        timm_folder(name, architecture, 10 + seed, **(shape | arguments))
+        given = {key: value for key, value in (shape | arguments).items() if value is not None}
+        timm_folder(name, architecture, 10 + seed, **given)
     shape = dict(img_size=12, patch_size=4, embed_dim=12, num_blocks=2, num_classes=3)
     gated = partial(timm.models.mlp_mixer.MlpMixer, mlp_layer=timm.layers.GluMlp, act_layer=torch.nn.SiLU)
     timm_folder("timm_gmixer", "gmixer_12_224", 20, make=gated, **shape)

@@ -9,9 +9,10 @@ use rayon::prelude::*;
 
 use super::matrix::{Cores, Real, matmul, matrix};
 use super::stage::{Block, Rows, Shape, Tape, View, view};
-use super::{at_least_single, greatest, simd, sum};
+use super::{greatest, simd, sum};
 use crate::model::presence::places;
 use crate::model::rules::Product;
+use crate::tensor::at_least_single;
 use crate::{Error, Result};
 
 /// `(n,t,(h+2k)·d) → (n,t,h·d)`: per head, A = softmax(q·Kᵀ/√d), y = A·V (Vaswani et al. 2017, arXiv 1706.03762, eq. 1).

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::attention::Attention;
 use super::matrix::Real;
 use super::stage::{Block, Rows, Setting, Shape, Stage, Tape, by_block, view, widths};
-use crate::model::hook::{Clear, Hook, Site};
+use crate::model::hook::{Clear, Hook, Site, shown};
 use crate::model::rules::Rules;
 use crate::{Error, Result};
 
@@ -84,9 +84,14 @@ impl Chain {
         Ok(Self { stages, ..*self })
     }
 
-    /// The stages, first to last.
-    pub(crate) fn stages(&self) -> Vec<Stage> {
-        self.stages.to_vec()
+    /// The same after other stages.
+    pub(crate) fn after(&self, lead: Vec<Stage>) -> Self {
+        Self { stages: lead.into_iter().chain(self.stages.iter().cloned()).collect(), ..*self }
+    }
+
+    /// Every site in it.
+    pub(crate) fn sites(&self) -> impl Iterator<Item = Site> {
+        self.stages.iter().flat_map(Stage::sites)
     }
 
     /// How much memory its matrices take.
@@ -113,7 +118,7 @@ impl Chain {
     fn run(&self, x: &Tensor, shape: Shape, hook: &mut dyn Hook) -> Result<Tensor> {
         let shape = Shape { rules: self.rules, ..shape };
         let wanted = hook.sites();
-        let seen = self.stages.iter().flat_map(Stage::sites).any(|site| wanted.contains(&site));
+        let seen = self.sites().any(|site| wanted.contains(&site));
         match seen || !has_kernels(x) {
             true => walk(&self.stages, x.clone(), &shape, hook, has_kernels(x)),
             false => fused(self.stages.clone(), x, shape),
@@ -181,11 +186,8 @@ fn bias_factors(site: Site, x: &Tensor, shape: &Shape, hook: &mut dyn Hook) -> R
         return Ok(None);
     }
     let wanted = if site.is_of_one_factor() { [shape.examples, 1] } else { [shape.examples, shape.tokens] };
-    let factors = hook.at(site, Tensor::ones(&wanted, x.dtype(), x.device())?)?;
-    match factors.dims() == wanted {
-        true => Ok(Some(factors.unsqueeze(2)?)),
-        false => Err(Error::shape(format!("the factors at `{site}`"), format!("{wanted:?}"), factors.dims())),
-    }
+    let factors = shown(hook, site, Tensor::ones(&wanted, x.dtype(), x.device())?)?;
+    Ok(Some(factors.unsqueeze(2)?))
 }
 
 /// Stages that nobody looks into.
@@ -200,7 +202,7 @@ fn unwatched(stages: &[Stage], x: Tensor, shape: Shape) -> Result<Tensor> {
 fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels: bool) -> Result<Tensor> {
     stage.width(shape.tokens, shape.channels)?;
     match stage {
-        Stage::At(site) if wants(hook, *site) => hook.at(*site, x),
+        Stage::At(site) if wants(hook, *site) => shown(hook, *site, x),
         Stage::Residual(inner) => plus(&x, &walk(inner, x.clone(), shape, hook, kernels)?, kernels),
         Stage::Transposed(inner) => {
             let (within, last) = inner.split_at(inner.len().saturating_sub(1));
@@ -210,7 +212,7 @@ fn watched(stage: &Stage, x: Tensor, shape: &Shape, hook: &mut dyn Hook, kernels
             Ok(walk(last, turned, &shape, hook, kernels)?.transpose(1, 2)?.contiguous()?)
         }
         Stage::Attention(block, site) if wants(hook, *site) => {
-            let pattern = hook.at(*site, pattern(block, &x, shape, kernels)?)?;
+            let pattern = shown(hook, *site, pattern(block, &x, shape, kernels)?)?;
             match kernels && !x.track_op() && !pattern.track_op() {
                 true => Ok(block.mix_seen(&pattern, &x, shape)?),
                 false => Ok(block.mix(&pattern, &x, shape)?),

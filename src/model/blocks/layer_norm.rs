@@ -5,8 +5,9 @@ use rayon::prelude::*;
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, Tape, view};
-use super::{at_least_single, share, simd, sum};
+use super::{share, simd, sum};
 use crate::model::rules::Product;
+use crate::tensor::at_least_single;
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·(x − μ)/σ + β, σ² = mean((x − μ)²) + ε, over c (Ba et al. 2016, arXiv 1607.06450).

@@ -6,7 +6,8 @@ use candle_core::{D, Tensor};
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, Tape};
-use super::{at_least_single, greatest, simd, sum};
+use super::{greatest, simd, sum};
+use crate::tensor::at_least_single;
 use crate::{Error, Result};
 
 /// `(n,t,v) → (n,t,1)`: yⱼ = ln pⱼ(idⱼ) with pⱼ = softmax(xⱼ), the log-probability of one token at each place.

@@ -35,8 +35,6 @@ mod stage;
 mod unit_length;
 mod weight;
 
-use candle_core::{DType, Tensor};
-
 pub use activation::Activation;
 pub use attention::Attention;
 pub use chain::Chain;
@@ -70,11 +68,6 @@ fn share(shape: &stage::Shape, numbers: usize) -> usize {
         }
         _ => numbers.max(1),
     }
-}
-
-/// Half-precision numbers in `f32`, in which norms and softmax are worked out; all others as they are.
-pub(crate) fn at_least_single(x: &Tensor) -> candle_core::Result<Tensor> {
-    if matches!(x.dtype(), DType::F16 | DType::BF16) { x.to_dtype(DType::F32) } else { Ok(x.clone()) }
 }
 
 /// Σᵢ term(i) over 0..len.

@@ -4,8 +4,9 @@ use candle_core::{D, Tensor};
 
 use super::matrix::Real;
 use super::stage::{Block, Rows, Shape, Tape, view};
-use super::{at_least_single, simd, sum};
+use super::{simd, sum};
 use crate::model::rules::Product;
+use crate::tensor::at_least_single;
 use crate::{Error, Result};
 
 /// `(n,t,c) → (n,t,c)`: y = γ·x/ρ, ρ² = mean(x²) + ε, over c (Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4).

@@ -139,6 +139,8 @@ impl Rope {
     /// dynamic NTK, θᵢ·α^(−2i/(d−2)) with α = 2^⌈log₂(t/context) + 1⌉ − 1, and log-n attention, q·ln n/ln context at the nth
     /// token (Bai et al. 2023, arXiv 2309.16609, §2.5).
     ///
+    /// Errors: a context of fewer than 2 tokens, whose logarithm measures nothing; more queries than heads.
+    ///
     /// ```
     /// # use pellucid::prelude::*;
     /// use pellucid::model::blocks::{Chain, Pairing, Rope, Stage};
@@ -147,12 +149,19 @@ impl Rope {
     ///     let x = Tensor::ones((1, tokens, 4), DType::F64, &Device::Cpu)?;
     ///     Ok(Chain::new(vec![Stage::Rope(rope)]).forward(&x, None, &mut Clear)?.flatten_all()?.to_vec1()?)
     /// };
-    /// assert_eq!(turned(rope.clone().stretching(8, 1), 8)?, turned(rope.clone(), 8)?);    // within the context
-    /// assert_ne!(turned(rope.clone().stretching(8, 1), 9)?, turned(rope, 9)?);
+    /// assert_eq!(turned(rope.clone().stretching(8, 1)?, 8)?, turned(rope.clone(), 8)?);    // within the context
+    /// assert_ne!(turned(rope.clone().stretching(8, 1)?, 9)?, turned(rope, 9)?);
     /// # Ok::<(), pellucid::Error>(())
     /// ```
-    pub fn stretching(self, context: usize, queries: usize) -> Self {
-        Self { stretch: Some(Stretch { context, queries }), ..self }
+    pub fn stretching(self, context: usize, queries: usize) -> Result<Self> {
+        match context >= 2 && queries <= self.heads {
+            true => Ok(Self { stretch: Some(Stretch { context, queries }), ..self }),
+            false => Err(Error::argument(format!(
+                "rotary embeddings stretch beyond a context of 2 tokens at least, got {context}, and {queries} queries are to be \
+                 among {} heads",
+                self.heads
+            ))),
+        }
     }
 
     /// Where a token of a pass stands.

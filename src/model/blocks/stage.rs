@@ -249,6 +249,11 @@ macro_rules! by_block {
 pub(crate) use by_block;
 
 impl Stage {
+    /// What is between a feed-forward network's two layers: a gate, where the first is twice as wide as what the second reads.
+    pub(crate) fn between(wide: usize, read: usize, activation: Activation) -> Self {
+        if wide == 2 * read { Self::Gate(Gate(activation)) } else { Self::Activation(activation) }
+    }
+
     /// Every site inside this stage.
     pub(crate) fn sites(&self) -> Vec<Site> {
         match self {

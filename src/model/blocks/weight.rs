@@ -51,6 +51,14 @@ impl Weight {
         }
     }
 
+    /// Where it is.
+    pub(crate) fn device(&self) -> Device {
+        match self {
+            Self::Dense(weight) => weight.device().clone(),
+            Self::Quantised(weight, _) => weight.device(),
+        }
+    }
+
     /// Whether it is packed into fewer bits than a plain number takes.
     pub fn is_packed(&self) -> bool {
         use GgmlDType::{BF16, F16, F32};

@@ -127,16 +127,12 @@ impl Config {
     /// open_clip's `open_clip_config.json` where there is one and `config.json` is no CLIP's of Hugging Face.
     pub fn of(checkpoint: &Checkpoint) -> Result<Self> {
         const FILE: &str = "open_clip_config.json";
-        let hugging_face = checkpoint.kind(&["clip"], "CLIP, as Hugging Face's `clip` or in open_clip's layout");
-        match (hugging_face, checkpoint.file(FILE)?) {
-            (Ok(_), _) => from_hugging_face(checkpoint),
-            (Err(_), Some(bytes)) => {
-                let broken = |error: &dyn std::fmt::Display| Error::file(checkpoint.place(FILE), error);
-                let json: OpenClip = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
-                json.config().map_err(|error| broken(&error))
-            }
-            (Err(error), None) => Err(error),
-        }
+        let known = "CLIP, as Hugging Face's `clip` or in open_clip's layout";
+        let Err(other) = checkpoint.kind(&["clip"], known) else { return from_hugging_face(checkpoint) };
+        let bytes = checkpoint.file(FILE)?.ok_or(other)?;
+        let broken = |error: &dyn std::fmt::Display| Error::file(checkpoint.place(FILE), error);
+        let json: OpenClip = serde_json::from_slice(&bytes).map_err(|error| broken(&error))?;
+        json.config().map_err(|error| broken(&error))
     }
 }
 

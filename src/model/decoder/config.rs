@@ -179,10 +179,10 @@ impl Config {
         let frequencies = frequencies.iter().zip(factors).map(|(theta, factor)| theta / factor).collect();
         let rope = Rope::new(frequencies, self.rope_pairs, self.num_attention_heads + self.kv_heads())?;
         let rope = rope.along(rule.axes(d / 2))?;
-        Ok(match self.stretched_from {
+        match self.stretched_from {
             Some(context) => rope.stretching(context, self.num_attention_heads),
-            None => rope,
-        })
+            None => Ok(rope),
+        }
     }
 }
 

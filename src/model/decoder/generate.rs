@@ -85,7 +85,8 @@ impl Sampling {
 impl CausalLm {
     /// Writes a prompt's continuation, until the model ends the text or `sampling.tokens` are written.
     ///
-    /// Each step reads one token: queries, keys and values of those before are kept. Long work reports its progress.
+    /// Each step reads one token: queries, keys and values of those before are kept. Beyond the length that the first Qwen was
+    /// trained with, each reads the whole text anew. Long work reports its progress.
     ///
     /// It also ends where the context does.
     ///
@@ -116,11 +117,11 @@ impl CausalLm {
         sampling.check()?;
         fit(prompt.len() + 1, self.0.config.positions())?;
         let (room, mut rng) = (self.0.config.positions(), ChaCha8Rng::seed_from_u64(sampling.seed));
+        let (start, given) = (past.clone(), x.clone());
         let mut progress = Progress::new("generated tokens", sampling.tokens);
         let mut ids = Vec::new();
         while ids.len() < sampling.tokens && prompt.len() + ids.len() < room {
             let (hidden, extended) = self.extend(&past, &x)?;
-            past = extended;
             let last = hidden.narrow(1, hidden.dim(1)? - 1, 1)?;
             let logits = numbers(&self.read_out(&last)?)?;
             finite("a logit", &logits)?;
@@ -129,7 +130,10 @@ impl CausalLm {
                 break;
             }
             ids.push(id);
-            x = self.embed_ids(&[id])?.unsqueeze(0)?;
+            (past, x) = match self.stretches(prompt.len() + ids.len()) {
+                true => (start.clone(), Tensor::cat(&[&given, &self.embed_ids(&ids)?.unsqueeze(0)?], 1)?),
+                false => (extended, self.embed_ids(&[id])?.unsqueeze(0)?),
+            };
             progress.advance(1);
         }
         self.0.tokenizer.continuation_of(prompt, &ids)

@@ -99,8 +99,8 @@ impl Past {
 
 impl CausalLm {
     /// Whether it runs on a CPU, where what is shared is worth more than a large batch.
-    pub(crate) fn is_on_cpu(&self) -> Result<bool> {
-        Ok(self.embed_ids(&[0])?.device().is_cpu())
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        self.0.words.device().is_cpu()
     }
 
     /// The blocks over the tokens `(1,t,c)` after a past: their output, and the past that now ends with them.
@@ -120,7 +120,8 @@ impl CausalLm {
     /// Logits over the vocabulary, `(n,o,v)`, at each of the o places of a continuation that follows the rest of a prompt, after a
     /// past of which each of n examples sees some tokens, `(n,p)`.
     ///
-    /// Errors: nothing is left of the prompt; an id beyond the vocabulary; longer than the context.
+    /// Errors: nothing is left of the prompt; an id beyond the vocabulary; longer than the context; so long that what was read before
+    /// would be read otherwise.
     pub(crate) fn continuation_logits_past(
         &self,
         past: &Past,
@@ -135,8 +136,14 @@ impl CausalLm {
         };
         let ids = said.ids();
         self.fits(past.len() + rest.len() + ids.len())?;
+        if self.stretches(past.len() + rest.len() + ids.len() - 1) {
+            return Err(Error::argument(
+                "beyond the length it was trained with, this model reads every token by the whole text's length, so no context can \
+                 be read once for all masks: ask exactly",
+            ));
+        }
         let x = self.embed_ids(&[rest, &ids[..ids.len() - 1]].concat())?;
-        let cores = if self.is_on_cpu()? { rayon::current_num_threads() } else { 1 };
+        let cores = if self.is_on_cpu() { rayon::current_num_threads() } else { 1 };
         let follow = |seen: &[Vec<bool>]| {
             let x = x.unsqueeze(0)?.broadcast_as((seen.len(), x.dim(0)?, x.dim(1)?))?.contiguous()?;
             let starts = vec![start; seen.len()];
@@ -162,13 +169,20 @@ impl CausalLm {
     }
 
     /// One prompt after the other; of each, only what follows its common beginning with the one before is computed: prompts in
-    /// the order of their words share most.
-    fn follow_in_turn(&self, prompts: &[Vec<u32>], rest: &[u32], count: usize, tail: &[Stage]) -> Result<Tensor> {
+    /// the order of their words share most. Nothing is shared where one is so long that its beginning is read otherwise.
+    pub(super) fn follow_in_turn(
+        &self,
+        prompts: &[Vec<u32>],
+        rest: &[u32],
+        count: usize,
+        tail: &[Stage],
+    ) -> Result<Tensor> {
         let (mut before, mut past) = (Vec::new(), Past::default());
         let mut outcomes = Vec::with_capacity(prompts.len());
         for prompt in prompts {
             let ids = [prompt, rest].concat();
-            let alike = ids.iter().zip(&before).take_while(|(a, b)| a == b).count();
+            let shares = !self.stretches(ids.len().max(before.len()));
+            let alike = ids.iter().zip(&before).take_while(|(a, b)| shares && a == b).count();
             let (known, mut record) = (alike.min(ids.len() - count), Record::of_layers(Site::Qkv, self.layers()));
             let x = self.embed_ids(&ids[known..])?.unsqueeze(0)?;
             past = past.first(known)?;

@@ -253,7 +253,7 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
     let pool = arguments.global_pool.as_deref().or(json["global_pool"].as_str());
     let input = &json["pretrained_cfg"]["input_size"];
     let trained_on = || [1, 2].map(|side| input[side].as_u64().unwrap_or(0) as usize);
-    let (layout, gated) = layout(name);
+    let layout = layout(name);
     Ok(Config {
         layout,
         prefix: "",
@@ -261,11 +261,12 @@ fn timm(checkpoint: &Checkpoint, name: &str, json: &Value) -> Result<Config> {
         size: arguments.img_size.map_or_else(trained_on, Sides::both),
         channels,
         layers: arguments.depth,
-        heads: arguments.num_heads.unwrap_or_else(|| heads(name, channels)),
+        // where the table does not say otherwise, 64 channels per head
+        heads: arguments.num_heads.or_else(|| first(HEADS, name)).unwrap_or(channels / 64),
         // PyTorch's own, which CLIP was trained with, or timm's
         eps: if name.contains("_clip_") { 1e-5 } else { 1e-6 },
-        activation: if gated { Activation::Silu } else { activation(name) },
-        turned: gated.then(|| arguments.ref_feat_shape.map_or([16, 16], Sides::both)), // of the training's pictures
+        activation: first(ACTIVATIONS, name).unwrap_or(Activation::Gelu),
+        turned: name.starts_with("eva02").then(|| arguments.ref_feat_shape.map_or([16, 16], Sides::both)), // of the training's pictures
         named: Named::listed(serde_json::from_value(json["label_names"].clone())?),
         pooled: pool.map(averages).transpose().map_err(|error| broken(&error))?,
     })
@@ -291,13 +292,13 @@ const WORDS: &[&str] = &[
     "plus", "gap", "clip", "quickgelu", "siglip", "dinov2", "tipsv2", "miil", "distilled",
 ];
 
-/// What a timm model's weights are called, and whether it is an EVA-02.
-fn layout(name: &str) -> (&'static Layout, bool) {
+/// What a timm model's weights are called.
+fn layout(name: &str) -> &'static Layout {
     match name {
-        name if name.starts_with("beit") => (&BEIT, false),
-        name if name.starts_with("eva02_base") || name.starts_with("eva02_large") => (&EVA_APART, true),
-        name if name.starts_with("eva02") => (&EVA, true),
-        _ => (&TIMM, false),
+        name if name.starts_with("beit") => &BEIT,
+        name if name.starts_with("eva02_base") || name.starts_with("eva02_large") => &EVA_APART,
+        name if name.starts_with("eva02") => &EVA,
+        _ => &TIMM,
     }
 }
 
@@ -310,19 +311,32 @@ fn known_word((place, word): (usize, &str)) -> bool {
     }
 }
 
-/// timm's models have 64 channels per head, but for those that have sixteen heads however wide they are.
-fn heads(name: &str, channels: usize) -> usize {
-    let sixteen = ["huge", "giant", "gigantic", "so400m", "base_patch16_gap"].iter().any(|size| name.contains(size));
-    if sixteen { 16 } else { channels / 64 }
-}
+/// Parts of timm's names, all of which a model's has, and what that says of it. The first row that fits is the model's.
+type Table<T> = &'static [(&'static [&'static str], T)];
 
-/// timm's models have the exact GELU, but for OpenAI's weights and for SigLIP's later sizes.
-fn activation(name: &str) -> Activation {
-    const TANH: [&str; 4] =
-        ["base_patch32_siglip", "large_patch16_siglip_gap_512", "giantopt_patch16", "so400m_patch16"];
-    match name {
-        name if name.contains("quickgelu") => Activation::QuickGelu,
-        name if TANH.iter().any(|size| name.contains(size)) => Activation::GeluNew,
-        _ => Activation::Gelu,
-    }
+/// How many heads there are, however wide the model is.
+const HEADS: Table<usize> = &[
+    (&["giant_", "dinov2"], 24),
+    (&["giant_", "tipsv2"], 24),
+    (&["huge"], 16),
+    (&["giant"], 16),
+    (&["gigantic"], 16),
+    (&["so400m"], 16),
+    (&["base_patch16_gap"], 16),
+];
+
+/// The exact GELU, but for EVA-02, the gated giants, OpenAI's weights, and SigLIP's later sizes.
+const ACTIVATIONS: Table<Activation> = &[
+    (&["eva02"], Activation::Silu),
+    (&["giant_", "dinov2"], Activation::Silu),
+    (&["giant_", "tipsv2"], Activation::Silu),
+    (&["quickgelu"], Activation::QuickGelu),
+    (&["base_patch32_siglip"], Activation::GeluNew),
+    (&["large_patch16_siglip_gap_512"], Activation::GeluNew),
+    (&["giantopt_patch16"], Activation::GeluNew),
+    (&["so400m_patch16"], Activation::GeluNew),
+];
+
+fn first<T: Copy>(table: Table<T>, name: &str) -> Option<T> {
+    table.iter().find(|row| row.0.iter().all(|part| name.contains(part))).map(|row| row.1)
 }
