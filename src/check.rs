@@ -140,10 +140,11 @@ fn same_drops(what: &str, got: &[f64], wanted: &[f64], tolerance: f64) -> Outcom
     same(what, got, wanted, tolerance)
 }
 
-/// The two lists of names are the same, or the first name that differs is the message.
+/// The two lists of names are the same, but for capitals, or the first name that differs is the message.
 fn same_names(got: &[String], wanted: &[String]) -> Outcome<()> {
     let at = |names: &[String], i: usize| names.get(i).map_or("nothing".into(), |name| format!("«{name}»"));
-    match (0..got.len().max(wanted.len())).find(|&i| got.get(i) != wanted.get(i)) {
+    let name = |names: &[String], i: usize| names.get(i).map(|name| name.to_lowercase());
+    match (0..got.len().max(wanted.len())).find(|&i| name(got, i) != name(wanted, i)) {
         None => Ok(()),
         Some(i) => Err(Gap(format!("At place {i} I expected {}, got {}.", at(wanted, i), at(got, i)))),
     }

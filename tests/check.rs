@@ -87,20 +87,25 @@ fn words() {
     fails(check::words(|_| Vec::new()), "got nothing");
 }
 
-fn drops(bert: &Bert, text: &Text) -> Result<Vec<f64>> {
+fn drops(bert: &Bert, text: &Text, together: impl Fn(usize, usize) -> bool) -> Result<Vec<f64>> {
     let (x, blank) = (bert.embed(text)?, bert.baseline(text, &Baseline::token("[MASK]"))?);
     let logit = |x: &Tensor| bert.logits(text, &x.unsqueeze(0)?)?.i((0, 1))?.to_scalar::<f32>().map_err(Error::from);
     let f = |x: &Tensor| logit(x).map(f64::from);
     let whole = f(&x)?;
-    let without = |i: usize| x.slice_assign(&[i..i + 1, 0..x.dim(1)?], &blank.narrow(0, i, 1)?);
+    let hide = |x: Tensor, i: usize| x.slice_assign(&[i..i + 1, 0..x.dim(1)?], &blank.narrow(0, i, 1)?);
+    let without = |i: usize| (0..text.len()).filter(|&j| together(i, j)).try_fold(x.clone(), hide);
     (0..text.len()).map(|i| Ok(whole - f(&without(i)?)?)).collect()
 }
 
 #[test]
 fn leave_one_out() {
     fails(check::leave_one_out(|_, text| Ok(vec![0.0; text.len()])), "The drops of");
-    passes(check::leave_one_out(drops));
-    let negated = |bert: &Bert, text: &Text| Ok(drops(bert, text)?.into_iter().map(|drop| -drop).collect());
+    let one_by_one = |bert: &Bert, text: &Text| drops(bert, text, |i, j| i == j);
+    passes(check::leave_one_out(one_by_one));
+    let alike = |text: &Text, i: usize, j: usize| text.tokens()[i].text == text.tokens()[j].text;
+    let by_text = |bert: &Bert, text: &Text| drops(bert, text, |i, j| alike(text, i, j));
+    fails(check::leave_one_out(by_text), "I loved the plot");
+    let negated = |bert: &Bert, text: &Text| Ok(one_by_one(bert, text)?.into_iter().map(|drop| -drop).collect());
     fails(check::leave_one_out(negated), "signs");
     fails(check::leave_one_out(|bert, _| bert.read("").map(|_| Vec::new())), "the text is empty");
 }
@@ -116,7 +121,11 @@ fn turning_word() {
 #[test]
 fn rather_than() {
     let total = |llm: &CausalLm, said: &Continuation, x: &Tensor| Ok::<_, Error>(llm.log_probs(said, x)?.sum(1)?);
-    fails(check::rather_than(|llm, one, _, x| total(llm, one, x)), "«painting» rather than «juggling»: number 0");
+    const LONGER: &str = "«painting, traveling» rather than «baking sourdough bread»: number 0 is ";
+    fails(check::rather_than(|llm, one, _, x| total(llm, one, x)), LONGER);
+    let first = |llm: &CausalLm, said: &Continuation, x: &Tensor| Ok::<_, Error>(llm.log_probs(said, x)?.i((.., 0))?);
+    let by_first = check::rather_than(|llm, one, other, x| Ok((first(llm, one, x)? - first(llm, other, x)?)?));
+    fails(by_first, &format!("{LONGER}-1.99"));
     passes(check::rather_than(|llm, one, other, x| Ok((total(llm, one, x)? - total(llm, other, x)?)?)));
     fails(
         check::rather_than(|llm, one, other, x| Ok((total(llm, other, x)? - total(llm, one, x)?)?)),
@@ -177,6 +186,8 @@ fn head_that_looks() {
 fn parting_prompt() {
     let prompt = |state: &str| format!("Anna works as a nurse in Denver, {state}. In her free time, she enjoys");
     fails(check::parting_prompt(&prompt("Colorado")), "Both go on with");
+    let of_the_chapter = "Michael works as a software engineer in Austin, Nevada. In his free time, he enjoys";
+    fails(check::parting_prompt(of_the_chapter), "That one is the chapter's");
     passes(check::parting_prompt(&prompt("Florida")));
 }
 

@@ -38,8 +38,8 @@ fn scored(text: &str) -> Result<Attribution> {
 }
 
 fn whole_words(got: &[(String, f64)], wanted: &Attribution) -> Outcome<()> {
-    let names: Vec<String> = got.iter().map(|word| word.0.to_lowercase()).collect();
-    same_names(&names, &wanted.tokens().iter().map(|token| token.text.to_lowercase()).collect::<Vec<_>>())?;
+    let names: Vec<String> = got.iter().map(|word| word.0.clone()).collect();
+    same_names(&names, &wanted.tokens().iter().map(|token| token.text.clone()).collect::<Vec<_>>())?;
     let scores: Vec<f64> = got.iter().map(|word| word.1).collect();
     same("The words are right, but not their scores", &scores, &wanted.scores, 1e-6)
 }
@@ -57,8 +57,9 @@ pub fn leave_one_out(answer: impl Fn(&Bert, &Text) -> Result<Vec<f64>>) -> Verdi
         let (got, wanted) = (answer(&bert, &text)?, drops(&bert, &text)?);
         same_drops(&format!("The drops of «{sentence}»"), &got, &wanted, 1e-4)
     };
-    let sentences = ["I absolutely loved the movie!", "The soup was not bad."];
-    let praise = "The same drops as `ablate` finds. They took forward passes and not one gradient.";
+    let sentences =
+        ["I absolutely loved the movie!", "The soup was not bad.", "I loved the film, and I loved the plot."];
+    let praise = "The same drops as `feature_ablation` finds. They took forward passes and not one gradient.";
     Verdict::new(sentences.into_iter().try_for_each(same_drops).map(|()| praise.into()))
 }
 

@@ -61,6 +61,9 @@ pub fn parting_prompt(prompt: &str) -> Verdict {
 }
 
 fn parts(prompt: &str) -> Outcome {
+    require(!prompt.starts_with("Michael works as a software engineer in Austin"), || {
+        "That one is the chapter's: write another.".into()
+    })?;
     let says = |model| -> Outcome<Vec<String>> {
         let llm = CausalLm::load(model)?;
         let said = llm.generate(&llm.read(prompt)?, &Sampling::greedy(60))?;

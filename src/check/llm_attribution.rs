@@ -31,8 +31,8 @@ fn contrasts(answer: &Contrast) -> Outcome {
     let llm = CausalLm::load(MODEL)?;
     let prompt = llm.read(PROMPT)?;
     let blank = llm.baseline(&prompt, &Baseline::token("<unk>"))?;
-    let x = Tensor::stack(&[&llm.embed(&prompt)?, &blank], 0)?;
-    for (one, other) in [(" painting", " juggling"), (" painting, traveling", " baking sourdough bread")] {
+    let x = Tensor::stack(&[&blank, &llm.embed(&prompt)?], 0)?;
+    for (one, other) in [(" painting, traveling", " baking sourdough bread"), (" painting", " juggling")] {
         let (one, other) = (llm.continuation(&prompt, one)?, llm.continuation(&prompt, other)?);
         let got = answer(&llm, &one, &other, &x)?;
         require(got.dims() == [2], || {
