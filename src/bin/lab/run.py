@@ -189,6 +189,8 @@ PAGE = """{% extends 'lab/index.html.j2' %}
 math { font-family: "Cambria Math", "STIX Two Math", "Latin Modern Math", "DejaVu Math TeX Gyre", math; }
 body.jp-Notebook { max-width: 60rem; margin: 0 auto; padding: 1rem; }
 math[display="block"] { margin: 0.8em 0; }
+.jp-RenderedMarkdown { overflow-x: auto; overflow-wrap: break-word; }
+.jp-RenderedMarkdown pre { margin-bottom: 1em; }
 </style>{% endblock %}
 """
 CODE_OR_MATH = re.compile(
