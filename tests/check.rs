@@ -223,7 +223,14 @@ fn rollouts() {
     passes(check::rollout(|maps| rollout(maps, &Rollout::default()), mean));
     passes(check::rollout(|maps| rolled(maps, |map| layer(map, false, 2)), mean));
     passes(check::rollout(|maps| rolled(maps, |map| layer(map, true, 2)), max));
-    fails(check::rollout(|maps| rollout(maps, &Rollout::default()), max), "read row by row");
+    fails(check::rollout(|maps| rollout(maps, &Rollout::default()), max), "the mean over heads");
+    let divided = |maps: &[Tensor]| {
+        maps.iter()
+            .map(|map| Ok(map.max_keepdim(1)?.broadcast_div(&map.max_keepdim(1)?.sum_keepdim(3)?)?))
+            .collect::<Result<Vec<_>>>()
+    };
+    fails(check::rollout(|maps| rollout(&divided(maps)?, &Rollout::default()), max), "before I was added");
+    fails(check::rollout(|maps| rolled(maps, |map| layer(&map.min_keepdim(1)?, false, 2)), max), "read row by row");
     fails(check::rollout(|maps| rolled(maps, |map| layer(map, true, 1)), max), "sums to");
     fails(check::rollout(|maps| rolled(maps, |map| Ok(map.mean(1)?)), mean), "no layer keeps its residual");
     let backwards = |maps: &[Tensor]| rollout(&maps.iter().rev().cloned().collect::<Vec<_>>(), &Rollout::default());
@@ -343,6 +350,7 @@ fn language_prior() {
     fails(check::language_prior("What colour is the sky?"), "the chapter's own example");
     fails(check::language_prior("What colour is the sea?"), "to one picture and");
     passes(check::language_prior("What colour is a banana?"));
+    passes(check::language_prior("What colour is the grass?"));
 }
 
 #[test]
@@ -387,6 +395,11 @@ fn gone_together() {
         "Without sources",
     );
     fails(check::gone_together(|cited, _, gone| together(cited, 0..99, gone)), "error");
+    let first_match = |cited: &ContextCite, span: std::ops::Range<usize>, gone: &[usize]| {
+        let (f, rows) = (cited.outputs(span)?, cited.masks().rows());
+        Ok(f[0] - f[rows.iter().position(|row| gone.iter().all(|&source| !row[source])).unwrap()])
+    };
+    fails(check::gone_together(first_match), "Without sources");
 }
 
 #[test]

@@ -57,12 +57,14 @@ fn are_gone_together(mine: &GoneTogether) -> Outcome {
     let context = "Anna lives in Lisbon. The lamp is in the attic. Nina keeps five hens. The lamp is in the attic.";
     let (sources, prompt) = (Sources::sentences(context)?, asking(&llm, "Where is the lamp?"));
     let said = llm.continuation(&prompt(context)?, "The lamp is in the attic.")?;
-    let rows = (0..16).map(|number| (0..4).map(|source| number >> source & 1 == 0).collect()).collect();
-    let cited = ContextCite::new(&llm, &sources, &Masks::new(rows)?, &said, prompt)?; // mask i lacks the sources of i's bits
+    let row = |gone: usize| (5 * gone + 3) % 16; // where the mask stands that lacks the sources of these bits
+    let mut rows = vec![Vec::new(); 16];
+    (0..16).for_each(|gone| rows[row(gone)] = (0..4).map(|source| gone >> source & 1 == 0).collect());
+    let cited = ContextCite::new(&llm, &sources, &Masks::new(rows)?, &said, prompt)?;
     let span = said.span("attic")?;
     let (outputs, alone) = (cited.outputs(span.clone())?, cited.leave_one_out(span.clone())?);
     for gone in [&[0][..], &[1, 3], &[3, 2, 0], &[]] {
-        let wanted = outputs[0] - outputs[gone.iter().map(|source| 1 << source).sum::<usize>()];
+        let wanted = outputs[row(0)] - outputs[row(gone.iter().map(|source| 1 << source).sum())];
         let summed: f64 = gone.iter().map(|source| alone.scores[*source]).sum();
         let got = mine(&cited, span.clone(), gone)?;
         require(near(got, wanted, 1e-6) || !near(got, summed, 1e-6), || {
