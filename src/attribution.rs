@@ -485,10 +485,8 @@ impl Attribution {
     /// The scores of a part of the whole, of which the law of the whole says nothing.
     fn only(mut self, part: &str) -> Self {
         self.outputs.iter_mut().for_each(|output| output.completeness = None);
-        match self.completeness.take() {
-            Some(_) => self.setting(PART, part),
-            None => self,
-        }
+        self.completeness = None;
+        self.setting(PART, part)
     }
 
     /// `(t,c)` or `(t,)` elements → tokens: Σ over the channels of each token.

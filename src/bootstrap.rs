@@ -12,7 +12,7 @@ use crate::{Error, Result};
 ///
 /// ```
 /// # use pellucid::prelude::*;
-/// use pellucid::faithfulness::{Bootstrap, bootstrap_mean};
+/// use pellucid::faithfulness::bootstrap_mean;
 /// let rates = [0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0];
 /// let width = |level: f64| -> Result<f64> {
 ///     let estimate = bootstrap_mean(&rates, &Bootstrap { level, ..Bootstrap::default() })?;
@@ -64,7 +64,7 @@ impl Bootstrap {
 ///
 /// ```
 /// # use pellucid::prelude::*;
-/// use pellucid::faithfulness::{Bootstrap, Estimate, bootstrap_mean};
+/// use pellucid::faithfulness::{Estimate, bootstrap_mean};
 /// let Estimate { mean, low, high, examples } = bootstrap_mean(&[1.0, 2.0, 3.0], &Bootstrap::default())?;
 /// assert!(mean == 2.0 && low < mean && mean < high && examples == 3);
 /// # Ok::<(), pellucid::Error>(())
@@ -90,7 +90,7 @@ pub struct Estimate {
 /// drawn as these were.
 ///
 /// ```
-/// use pellucid::faithfulness::{Bootstrap, bootstrap_mean};
+/// use pellucid::faithfulness::bootstrap_mean;
 /// let rates = bootstrap_mean(&[0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0], &Bootstrap::default())?;
 /// assert!(rates.mean == 0.625 && rates.low < 0.4 && rates.high > 0.8);
 /// # Ok::<(), pellucid::Error>(())

@@ -191,7 +191,9 @@ fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> 
         let mut sum = None;
         several = each_gradient(f, &noise.draw(&mut rng, x, count)?.broadcast_add(x)?, &mut |output, gradients| {
             let gradients = gradients.to_dtype(wide(x))?;
-            of_each.resize(of_each.len().max(output + 1), Moments::none(x)?);
+            if output == of_each.len() {
+                of_each.push(Moments::none(x)?);
+            }
             of_each[output].add(&gradients)?;
             sum = Some(sum.take().map_or(Ok(gradients.clone()), |sum: Tensor| sum + gradients)?);
             Ok(())

@@ -409,6 +409,7 @@ fn borrowed() {
     fails(check::borrowed("What does Nina keep?"), "the chapter's own examples");
     fails(check::borrowed("How much does the lamp cost?"), "the chapter's own examples");
     fails(check::borrowed("When was Tom born?"), "rests on no sentence");
+    fails(check::borrowed("What does Anna drink?"), "support begins at ln 10");
     passes(check::borrowed("What does Nina play?"));
     passes(check::borrowed("What does Tom play?"));
 }

@@ -233,10 +233,27 @@ fn without_network_a_cached_model_is_loaded() -> Result<()> {
     let hub = StandIn::serve(folder.path().to_owned())?;
     let home = home.path().to_string_lossy().into_owned();
     let expected = format!("loaded {:?}", logits(&open(folder.path())?)?);
+    let load = |endpoint: &str| load_elsewhere("someone/sharded", &[("HF_ENDPOINT", endpoint), ("HF_HOME", &home)]);
     for endpoint in [hub.url.as_str(), NOWHERE] {
-        let said = load_elsewhere("someone/sharded", &[("HF_ENDPOINT", endpoint), ("HF_HOME", &home)])?;
+        let said = load(endpoint)?;
         assert!(said.contains(&expected), "{endpoint}: {said}");
     }
+    fs::write(folder.path().join("busy"), "")?;
+    let said = load(&hub.url)?;
+    assert!(said.contains(&expected), "busy: {said}");
+    Ok(())
+}
+
+/// A file that a model may do without is not taken for absent because the connection broke.
+#[test]
+fn a_download_that_breaks_off_is_an_error() -> Result<()> {
+    let (folder, home) = (copy()?, tempfile::tempdir()?);
+    fs::remove_file(folder.path().join("tokenizer.json"))?;
+    fs::create_dir(folder.path().join("tokenizer.json"))?;
+    let hub = StandIn::serve(folder.path().to_owned())?;
+    let home = home.path().to_string_lossy().into_owned();
+    let said = load_elsewhere("someone/broken-off", &[("HF_ENDPOINT", &hub.url), ("HF_HOME", &home)])?;
+    assert!(said.contains("`tokenizer.json` of `someone/broken-off` could not be fetched"), "{said}");
     Ok(())
 }
 
@@ -278,7 +295,8 @@ fn a_masked_language_model_fills_its_gap() -> Result<()> {
 /// Where nobody answers.
 const NOWHERE: &str = "http://127.0.0.1:9";
 
-/// Serves a folder as the hub does: commit and etag headers, ranges, 404 for what is not there.
+/// Serves a folder as the hub does: commit and etag headers, ranges, 404 for what is not there. Where a folder stands instead of
+/// a file it hangs up, and where there is a file called `busy` it has time for nobody.
 struct StandIn {
     url: String,
     requests: Arc<Mutex<Vec<String>>>,
@@ -323,8 +341,14 @@ fn answer(stream: TcpStream, folder: &Path, log: &Mutex<Vec<String>>) -> std::io
 fn respond(mut stream: &TcpStream, folder: &Path, request: &str) -> std::io::Result<()> {
     let path = request.split_whitespace().nth(1).unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
-    let Ok(bytes) = fs::read(folder.join(name)) else {
-        return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    if folder.join("busy").exists() {
+        return write!(stream, "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+    }
+    let bytes = match fs::read(folder.join(name)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return write!(stream, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+        }
+        bytes => bytes?,
     };
     let range = request.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("range: bytes=").map(str::to_string));
     let (from, to) = range.as_deref().and_then(|r| r.split_once('-')).unwrap_or(("0", ""));

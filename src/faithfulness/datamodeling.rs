@@ -25,11 +25,12 @@ use crate::context_cite::ContextCite;
 /// # use pellucid::faithfulness::linear_datamodeling_score;
 /// let llm = CausalLm::load("pellucid/tiny-llama-facts")?;
 /// let context = "Sarah drives a brown bus. Tom keeps three goats. The lamp is in the bedroom. Nina keeps five hens. \
-///     Sarah plays the piano. Tom drinks cocoa. The bag is in the kitchen. Nina has a red boat.";
+///     Sarah plays the piano. Tom drinks cocoa. The bag is in the kitchen. Nina has a red boat. \
+///     Anna lives in Lisbon. Tom plays chess. Sarah drinks tea. The book is in the attic.";
 /// let sources = Sources::sentences(context)?;
 /// let prompt = |context: &str| llm.chat(&[Message::user(&format!("Context: {context}\n\nQuestion: Where is the lamp?"))]);
 /// let said = llm.continuation(&prompt(sources.context())?, "The lamp is in the bedroom.")?;
-/// let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(8, 64, 0.5, seed)?, &said, prompt);
+/// let cited = |seed| ContextCite::new(&llm, &sources, &draw_masks(12, 64, 0.5, seed)?, &said, prompt);
 /// let (why, fresh) = (cited(0)?.attribute_span(0..said.len(), 0.01)?, cited(1_000_000)?);
 /// assert!(linear_datamodeling_score(&why, &fresh, 0..said.len())? > 0.7);
 /// # Ok::<(), pellucid::Error>(())

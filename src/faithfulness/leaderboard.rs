@@ -175,7 +175,7 @@ impl Leaderboard {
     ///
     /// ```
     /// # use pellucid::prelude::*;
-    /// use pellucid::faithfulness::{Bootstrap, Leaderboard, Row};
+    /// use pellucid::faithfulness::{Leaderboard, Row};
     /// let board = Leaderboard::over(20, |example| Ok(vec![Row::of("a").score("hits", f64::from(example as u32 % 2))]))?;
     /// let wide = board.estimate("a", "hits")?.unwrap();
     /// let narrow = board.with_bootstrap(Bootstrap { level: 0.5, ..Bootstrap::default() })?.estimate("a", "hits")?.unwrap();

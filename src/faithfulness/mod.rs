@@ -36,7 +36,7 @@ mod perturbations;
 mod randomisation;
 mod rationale;
 
-pub use crate::bootstrap::{Bootstrap, Estimate, bootstrap_mean};
+pub use crate::bootstrap::{Estimate, bootstrap_mean};
 pub use completeness::completeness_error;
 pub use datamodeling::linear_datamodeling_score;
 pub use deletion::{Deletion, Measure, Said, TENTHS, deletion, random_scores};

@@ -47,7 +47,7 @@ pub struct Randomisation {
 ///
 /// ```
 /// # use pellucid::prelude::*;
-/// use pellucid::faithfulness::{Bootstrap, cascading_randomisation};
+/// use pellucid::faithfulness::cascading_randomisation;
 /// let explain = |load: &Load| {
 ///     let bert = Bert::load_with("pellucid/tiny-bert-sentiment", load)?;
 ///     let text = bert.read("I absolutely loved the movie, but the ending was awful.")?;

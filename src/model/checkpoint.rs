@@ -210,7 +210,7 @@ impl Checkpoint {
     }
 
     /// What is said of a file that is not there: where nothing can be fetched, it may merely not have been.
-    fn lacks(&self, name: &str, why: &str) -> Error {
+    pub(crate) fn lacks(&self, name: &str, why: &str) -> Error {
         let cut_off = if let Files::Hub(model) = &self.files { model.cut_off() } else { None };
         let problem = match cut_off {
             Some(why) => format!("not fetched: it is not in the local cache, and {why}"),

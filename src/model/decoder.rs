@@ -695,6 +695,8 @@ pub(super) struct Names {
     /// What is activated, and what it is multiplied with.
     gate: [&'static str; 2],
     down: &'static str,
+    /// What older checkpoints hold in a block besides, which follows from the configuration.
+    unused: &'static [&'static str],
 }
 
 /// Queries, keys and values: three projections, or one with their rows stacked, by its weight's and bias's whole names.
@@ -706,9 +708,6 @@ enum Qkv {
 /// The norms of queries and of keys, where a checkpoint has them.
 const HEAD_NORMS: [&str; 2] = ["self_attn.q_norm", "self_attn.k_norm"];
 
-/// What older checkpoints hold in a block besides, which follows from the configuration.
-const UNUSED: &str = "self_attn.rotary_emb.";
-
 impl Names {
     /// Every name inside a block.
     fn all(&self) -> Vec<&'static str> {
@@ -716,7 +715,7 @@ impl Names {
             Qkv::Apart(names) => &names[..],
             Qkv::Packed(names) => &names[..],
         };
-        [&self.norms, qkv, &HEAD_NORMS, &self.gate, &[self.out, self.down, UNUSED]].concat()
+        [&self.norms, qkv, &HEAD_NORMS, &self.gate, &[self.out, self.down], self.unused].concat()
     }
 }
 
@@ -731,6 +730,7 @@ pub(super) const LLAMA: Names = Names {
     out: "self_attn.o_proj",
     gate: ["mlp.gate_proj", "mlp.up_proj"],
     down: "mlp.down_proj",
+    unused: &["self_attn.rotary_emb."],
 };
 
 /// The first Qwen's.
@@ -744,6 +744,7 @@ pub(super) const QWEN: Names = Names {
     out: "attn.c_proj",
     gate: ["mlp.w2", "mlp.w1"],
     down: "mlp.c_proj",
+    unused: &["attn.rotary_emb.", "attn.masked_bias"],
 };
 
 /// Where a block's weights are, what they are called, and of what size they are.
@@ -790,7 +791,7 @@ impl Part<'_> {
         let (heads, kv_heads) = (self.config.num_attention_heads, self.config.kv_heads());
         let mut stages = vec![Stage::RmsNorm(self.norm(self.names.norms[0], c)?), Stage::Linear(self.qkv()?)];
         let [query, key] = HEAD_NORMS;
-        if self.weights.contains(&self.full(&format!("{query}.weight"))) {
+        if HEAD_NORMS.iter().any(|norm| self.weights.contains(&self.full(&format!("{norm}.weight")))) {
             let (query, key) = (self.norm(query, d)?, self.norm(key, d)?);
             stages.push(Stage::HeadNorm(HeadNorm::new(query, key, heads, kv_heads)?));
         }

@@ -14,8 +14,10 @@ pub(crate) struct HubModel {
     id: String,
     cache: CacheRepo,
     api: ApiRepo,
-    /// Why nothing more can be fetched and what to do, once that is known.
+    /// Why nothing can be fetched and what to do, once that is known.
     cut_off: OnceLock<String>,
+    /// That the hub has answered: what fails from then on is a failure, and no want of a network.
+    answered: OnceLock<()>,
 }
 
 impl HubModel {
@@ -27,9 +29,10 @@ impl HubModel {
         if let Ok(token) = std::env::var("HF_TOKEN") {
             builder = builder.with_token(Some(token));
         }
-        let api = builder.build().map_err(|error| Error::NotFound(unreachable_hub(&error)))?.repo(repo.clone());
+        let unready = |error| Error::NotFound(format!("`{id}`: {}, {ELSEWHERE}", unreachable_hub(&error)));
+        let api = builder.build().map_err(unready)?.repo(repo.clone());
         let cut_off = if offline() { OnceLock::from(OFFLINE.to_string()) } else { OnceLock::new() };
-        Ok(Self { id: id.into(), cache: cache.repo(repo), api, cut_off })
+        Ok(Self { id: id.into(), cache: cache.repo(repo), api, cut_off, answered: OnceLock::new() })
     }
 
     /// Why files that are not in the cache were not fetched, and what to do, if nothing can be fetched.
@@ -47,16 +50,24 @@ impl HubModel {
     }
 
     fn fetched(&self, name: &str) -> Result<Option<PathBuf>> {
-        let error = match self.api.download_with_progress(name, Download(None)) {
-            Ok(path) => return Ok(Some(path)),
-            Err(error) => error,
-        };
-        match status(&error) {
-            Some(404) if name != "config.json" => Ok(None),
-            Some(code) => Err(refused(&self.id, code)),
-            None => {
-                self.cut_off.get_or_init(|| unreachable_hub(&error));
+        let fetched = self.api.download_with_progress(name, Download(None));
+        let code = fetched.as_ref().err().and_then(status);
+        if fetched.is_ok() || code == Some(404) {
+            self.answered.get_or_init(|| ());
+        }
+        match (fetched, code) {
+            (Ok(path), _) => Ok(Some(path)),
+            (Err(_), Some(404)) if name != "config.json" => Ok(None),
+            (Err(_), Some(code @ (401 | 403 | 404))) => Err(refused(&self.id, code)),
+            (Err(error), code) if is_of_the_network(&error) && self.answered.get().is_none() => {
+                self.cut_off.get_or_init(|| match code {
+                    Some(code) => format!("the hub answered HTTP {code}. Try again later"),
+                    None => unreachable_hub(&error),
+                });
                 self.without(name)
+            }
+            (Err(error), _) => {
+                Err(Error::NotFound(format!("`{name}` of `{}` could not be fetched ({error}): try again", self.id)))
             }
         }
     }
@@ -94,14 +105,22 @@ fn status(error: &ApiError) -> Option<u16> {
     }
 }
 
+/// Whether it is the request that failed, and not what was to be done with the answer.
+fn is_of_the_network(error: &ApiError) -> bool {
+    match error {
+        ApiError::RequestError(_) => true,
+        ApiError::TooManyRetries(error) => is_of_the_network(error),
+        _ => false,
+    }
+}
+
 fn refused(id: &str, code: u16) -> Error {
     Error::NotFound(match code {
-        401 | 403 => format!(
+        404 => format!("the hub has no model `{id}` with a config.json at this revision: check the spelling"),
+        _ => format!(
             "the hub does not give out `{id}` (HTTP {code}): it does not exist, or its licence must be accepted on its page. \
              Then set HF_TOKEN to a token of your account"
         ),
-        404 => format!("the hub has no model `{id}` with a config.json at this revision: check the spelling"),
-        _ => format!("the hub answered HTTP {code} for `{id}`: try again later, {ELSEWHERE}"),
     })
 }
 

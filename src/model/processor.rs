@@ -79,10 +79,10 @@ impl Processor {
             let config: HuggingFace = serde_json::from_value(json).map_err(|error| broken(&error))?;
             return config.processor().map_err(|error| broken(&error));
         }
-        Err(Error::file(
-            checkpoint.place(FILES[0]),
-            "there is no such file, but without it nobody knows which size, cut and colours the model was trained with. Copy \
-             it from where the weights came from",
+        Err(checkpoint.lacks(
+            FILES[0],
+            "but without it nobody knows which size, cut and colours the model was trained with. Copy it from where the weights \
+             came from",
         ))
     }
 

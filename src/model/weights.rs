@@ -148,7 +148,7 @@ impl Weights {
         let count = (0..).take_while(numbered).count();
         let counted = |rest: &str| rest.split('.').next().is_some_and(|n| n.parse().is_ok_and(|n: usize| n < count));
         if count == 0 {
-            return Err(Error::argument(format!("there are no weights whose names begin with `{stem}0.`")));
+            return Err(Error::file(&self.file, format!("there are no weights whose names begin with `{stem}0.`")));
         }
         if let Some(rest) = self.under(stem).find(|rest| !counted(rest)) {
             return Err(Error::file(

@@ -13,7 +13,7 @@ impl Chart {
     ///
     /// ```
     /// # use pellucid::prelude::*;
-    /// use pellucid::faithfulness::{Bootstrap, Measure, TENTHS, deletion};
+    /// use pellucid::faithfulness::{Measure, TENTHS, deletion};
     /// let x = Tensor::new(&[2.0f64, -1.0, 0.5, -3.0], &Device::Cpu)?;
     /// let yes = |present: &Tensor| Ok(present.broadcast_mul(&x)?.sum(1)?);
     /// let curves = deletion(yes, &gradient_x_input(|x| Ok(x.sum(1)?), &x)?, 0, &TENTHS)?;

@@ -61,10 +61,10 @@ pub(super) fn grouped<K: PartialEq, V>(pairs: impl Iterator<Item = (K, V)>) -> V
     groups
 }
 
-/// Of which part of the whole the scores are, where the law of the whole says nothing about it.
+/// Of which part of the whole the scores are; what a law says of the whole it does not say of a part.
 fn part(attribution: &Attribution) -> Option<String> {
     let part = attribution.settings.get(PART)?;
-    Some(format!(", over {part} only: the rest is left out, and with it the law of the whole"))
+    Some(format!(", over {part} only: the rest is left out, and of a part no law speaks"))
 }
 
 /// How scores came about that no law vouches for.
