@@ -90,7 +90,7 @@ pub struct Estimate {
 /// drawn as these were.
 ///
 /// ```
-/// use pellucid::faithfulness::bootstrap_mean;
+/// use pellucid::{Bootstrap, faithfulness::bootstrap_mean};
 /// let rates = bootstrap_mean(&[0.0, 1.0, 1.0, 0.0, 1.0, 1.0, 1.0, 0.0], &Bootstrap::default())?;
 /// assert!(rates.mean == 0.625 && rates.low < 0.4 && rates.high > 0.8);
 /// # Ok::<(), pellucid::Error>(())
