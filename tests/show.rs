@@ -265,6 +265,11 @@ fn scores_of_tokens_and_of_patches_become_maps() -> Result<()> {
         text.contains("over the patches only: the rest is left out") && part.settings["permutations"] == "1",
         "{text}"
     );
+    let x = Tensor::arange(1.0, (ahead + patches.count()) as f64 + 1.0, &Device::Cpu)?;
+    let other = gradient_x_input(|x| Ok((x.sum(1)? * 2.0)?), &x)?.over_patches(patches)?;
+    let (one, other) = (Overlay::new(&blank(64, 64)?, &part)?, Overlay::new(&blank(64, 64)?, &other)?);
+    let both = Gallery::row(&[("one", &one), ("other", &other)])?.text();
+    assert_eq!(both.matches("the rest is left out").count(), 1, "{both}");
     assert!(of(3)?.over_patches(patches).is_err_and(|error| error.to_string().contains("one per patch")));
     assert!(whole.over_patches(patches).is_err_and(|error| error.to_string().contains("already")));
     Ok(())

@@ -25,10 +25,12 @@ pub(super) fn laws(titled: &[(&str, &Attribution)]) -> Vec<String> {
     if let [(law, _)] = &all[..] {
         return vec![law.clone()];
     }
-    let is_plain = |a: &Attribution| a.completeness.is_none() && part(a).is_none() && told(a).is_empty();
+    let is_plain = |a: &Attribution| a.completeness.is_none() && told(a).is_empty();
     let (plain, other): (Vec<_>, Vec<_>) = titled.iter().copied().partition(|(_, attribution)| is_plain(attribution));
     let laws = grouped(other.into_iter().map(|(title, attribution)| (law(attribution), title)));
-    laws.into_iter().map(|(law, titles)| format!("{}: {law}", listed(&titles))).chain(unpromised(&plain)).collect()
+    let plain = grouped(plain.into_iter().map(|(title, attribution)| (part(attribution), (title, attribution))));
+    let plain = plain.into_iter().map(|(part, plain)| unpromised(part, &plain));
+    laws.into_iter().map(|(law, titles)| format!("{}: {law}", listed(&titles))).chain(plain).collect()
 }
 
 /// Titles that one thing is said of.
@@ -36,17 +38,16 @@ pub(super) fn listed(titles: &[&str]) -> String {
     titles.iter().map(|title| shortened(title, 60)).collect::<Vec<_>>().join(" · ")
 }
 
-/// The sums of what promises none.
-fn unpromised(plain: &[(&str, &Attribution)]) -> Option<String> {
+/// The sums of what promises none, or of what is the same part of a whole.
+fn unpromised(part: Option<String>, plain: &[(&str, &Attribution)]) -> String {
     let sums = grouped(plain.iter().map(|(title, attribution)| (signed(attribution.sum()), *title)));
     let sums: Vec<_> = sums.into_iter().map(|(sum, titles)| format!("{} {sum}", listed(&titles))).collect();
     let methods = grouped(plain.iter().map(|(_, attribution)| (&attribution.method, ())));
-    let promise = match &methods[..] {
-        [] => return None,
-        [(method, _)] => format!("{method} promises no sum"),
-        _ => "their methods promise no sum".into(),
-    };
-    Some(format!("Σ scores: {}; {promise}", sums.join("; ")))
+    let promise = part.unwrap_or_else(|| match &methods[..] {
+        [(method, _)] => format!("; {method} promises no sum"),
+        _ => "; their methods promise no sum".into(),
+    });
+    format!("Σ scores: {}{promise}", sums.join("; "))
 }
 
 /// What comes under the same heading, in the order in which it comes.
