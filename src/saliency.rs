@@ -198,18 +198,20 @@ fn moments(f: &dyn Fn(&Tensor) -> Result<Tensor>, x: &Tensor, noise: &Noise) -> 
             sum = Some(sum.take().map_or(Ok(gradients.clone()), |sum: Tensor| sum + gradients)?);
             Ok(())
         })?;
-        sum.iter().try_for_each(|sum| of_sum.add(sum))?;
+        if let (true, Some(sum)) = (several, &sum) {
+            of_sum.add(sum)?;
+        }
         progress.advance(count);
     }
     match of_each.iter().all(|moments| moments.draws == noise.draws) {
-        true => Ok((of_sum, if several { of_each } else { Vec::new() })),
+        true if several => Ok((of_sum, of_each)),
+        true => Ok((of_each.pop().unwrap_or(of_sum), of_each)),
         false => Err(Error::argument("the function has more outputs for some inputs than for others")),
     }
 }
 
 /// Mean and variance of a gradient over the draws so far, in `f64`: without the cancellation of E[g²] − E[g]², so that no
 /// variance is below 0 (Chan, Golub & LeVeque 1983).
-#[derive(Clone)]
 struct Moments {
     draws: usize,
     mean: Tensor,

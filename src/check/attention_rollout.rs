@@ -59,7 +59,10 @@ fn mistakes(maps: &[Tensor], fusion: HeadFusion) -> Result<Vec<(Tensor, &'static
     let backwards: Vec<Tensor> = maps.iter().rev().cloned().collect();
     let (first, above) = (maps[0].mean(1)?, &maps[1..]);
     let plain = above.iter().try_fold(first.clone(), |rolled, map| map.mean(1)?.matmul(&rolled))?;
-    let divided = |map: &Tensor| map.max_keepdim(1)?.broadcast_div(&map.max_keepdim(1)?.sum_keepdim(3)?);
+    let divided = |map: &Tensor| {
+        let largest = map.max_keepdim(1)?;
+        largest.broadcast_div(&largest.sum_keepdim(3)?)
+    };
     let divided = maps.iter().map(divided).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(vec![
         (
@@ -129,8 +132,7 @@ fn looks_elsewhere(scene: &Scene) -> Outcome {
     require(sure > 0.9, || format!("The model says «star» with {:.0} % only.", 100.0 * sure))?;
     let row = crate::rollout_row(&vit.attention(&picture)?, &vit.readout()?, &Rollout::default())?.squeeze(0)?;
     let why = Attribution::of_patches("attention rollout", &vit.on_grid(&row)?)?;
-    let hottest = (0..why.scores.len()).max_by(|&a, &b| why.scores[a].total_cmp(&why.scores[b])).unwrap_or(0);
-    let columns = vit.patches().grid()[1];
+    let (hottest, columns) = (why.supporting(1).first().copied().unwrap_or(0), vit.patches().grid()[1]);
     let (row, column) = (hottest / columns, hottest % columns);
     for (i, _) in scene.objects.iter().enumerate().filter(|(_, object)| object.shape == Shape::Star) {
         let on_it = pointing_game(&why, &scene.mask(i)?)?;

@@ -59,7 +59,7 @@ impl HubModel {
             (Ok(path), _) => Ok(Some(path)),
             (Err(_), Some(404)) if name != "config.json" => Ok(None),
             (Err(_), Some(code @ (401 | 403 | 404))) => Err(refused(&self.id, code)),
-            (Err(error), code) if is_of_the_network(&error) && self.answered.get().is_none() => {
+            (Err(error), code) if of_the_network(&error).is_some() && self.answered.get().is_none() => {
                 self.cut_off.get_or_init(|| match code {
                     Some(code) => format!("the hub answered HTTP {code}. Try again later"),
                     None => unreachable_hub(&error),
@@ -93,24 +93,20 @@ fn offline() -> bool {
     matches!(std::env::var("HF_HUB_OFFLINE").as_deref(), Ok("1" | "true" | "TRUE" | "on" | "ON" | "yes" | "YES"))
 }
 
-/// The HTTP status the hub answered with, if it answered.
-fn status(error: &ApiError) -> Option<u16> {
+/// What went wrong with the request itself, and not with what was to be done with the answer.
+fn of_the_network(error: &ApiError) -> Option<&ureq::Error> {
     match error {
-        ApiError::RequestError(error) => match **error {
-            ureq::Error::StatusCode(code) => Some(code),
-            _ => None,
-        },
-        ApiError::TooManyRetries(error) => status(error),
+        ApiError::RequestError(error) => Some(error),
+        ApiError::TooManyRetries(error) => of_the_network(error),
         _ => None,
     }
 }
 
-/// Whether it is the request that failed, and not what was to be done with the answer.
-fn is_of_the_network(error: &ApiError) -> bool {
-    match error {
-        ApiError::RequestError(_) => true,
-        ApiError::TooManyRetries(error) => is_of_the_network(error),
-        _ => false,
+/// The HTTP status the hub answered with, if it answered.
+fn status(error: &ApiError) -> Option<u16> {
+    match of_the_network(error)? {
+        ureq::Error::StatusCode(code) => Some(*code),
+        _ => None,
     }
 }
 
